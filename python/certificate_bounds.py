@@ -31,6 +31,7 @@ from certificate_folder import (
     within_range,
 )
 from certificate_formula import bound_of_formula
+from certificate_interpreter import bound_of_interpreter
 
 SLACK = 0.03
 """A claim may be this much below what is derived here: suprema are known to a hundredth on either side."""
@@ -242,6 +243,7 @@ BOUNDS = {
     "max-affine": bound_of_max_affine,
     "prefix": bound_of_prefix,
     "in-context-gd": bound_of_descent,
+    "interpreter": bound_of_interpreter,
     "formula": bound_of_formula,
 }
 

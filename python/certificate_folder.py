@@ -47,6 +47,8 @@ class Folder:
         dims = config["dims"]
         self.n, self.d_in, self.d_out = dims["seq_len"], dims["input"]["continuous"]["d_in"], dims["d_out"]
         self.layers = self.models[np.float64].network.layers
+        self.interpreter = None
+        """What prompts hold beside data, where they hold an algorithm."""
 
     @property
     def name(self):
@@ -71,8 +73,10 @@ class Folder:
     def inputs(self):
         """The stored points, random ones, and corners. [points, n, d_in]"""
         rng = np.random.default_rng(0)
-        stored, ends = self.points["inputs"].astype(float), self.ends()
-        if ends is None:
+        stored, ends = self.points["inputs"].astype(float), None if self.interpreter else self.ends()
+        if self.interpreter:
+            more = np.concatenate(list(self.interpreter.inputs(RANDOM))).reshape(-1, self.n, self.d_in)
+        elif ends is None:
             more = rng.normal(size=(RANDOM, self.n, self.d_in))
             more /= np.linalg.norm(more, axis=-1, keepdims=True)
         else:
@@ -116,6 +120,8 @@ def target(folder, x):
             return relu_network(x, *given_network(task))
         case "in_context_regression":
             return descent(x, task["gradient_descent"])
+        case "in_context_algorithm":
+            return folder.interpreter.target(x)
     return None
 
 
@@ -191,8 +197,9 @@ def forms_of(folder):
     if "given" in folder.task:
         return tuple(np.array(folder.task["given"][name]) for name in ("weights", "offsets"))
     if folder.name == "truncated-linear":
-        weight = folder.weights["layers.0.map.project.weight"].reshape(-1, 4, n, d)
-        bias = folder.weights["layers.0.map.project.bias"].reshape(-1, 4)
+        width = folder.weights["layers.0.heads.0.query.weight"].shape[1]
+        weight = folder.weights["layers.0.map.project.weight"].reshape(-1, width, n, d)
+        bias = folder.weights["layers.0.map.project.bias"].reshape(-1, width)
         return np.array([weight[i, 0, i] for i in range(n)]), bias[:n, 0] + (low + high) / 2
     # Head 0: 2 β w by the columns of x, 2 β (t − m) and β by those of positions, all times √2.
     query = folder.weights["layers.0.heads.0.query.weight"]
@@ -243,7 +250,7 @@ def anchors_of_clamp(folder):
         beta = query[1, -1] / math.sqrt(2)
     else:
         beta, heads = query[1, 1] / math.sqrt(2), 1
-        anchors = folder.weights["layers.0.map.project.bias"].reshape(-1, 4)[:, 2]
+        anchors = folder.weights["layers.0.map.project.bias"].reshape(-1, query.shape[1])[:, 2]
         intervals = round((high - low) / (anchors[1] - anchors[0]))
         even = np.linspace(low - high, high - low, intervals + 1) / 2
         check(np.allclose(anchors[: intervals + 1], even, rtol=0, atol=1e-6 * (high - low)), "the anchors are not evenly spaced")
@@ -424,6 +431,8 @@ def expected_target(folder):
             return f"y_i = clamp(w_i . x_i + t_i, {task['low']}, {task['high']})"
         case "in_context_regression":
             return words_of_descent(task["gradient_descent"])
+        case "in_context_algorithm":
+            return folder.interpreter.text()
         case "relu_network":
             units = len(task["given"]["bias_in"]) if "given" in task else task["d_hidden"]
             return f"Y = W2 relu(W1 vec(X) + b1) + b2 with {units} hidden units" + misses_of_samples(folder)
@@ -450,6 +459,8 @@ def misses_of_samples(folder):
 
 
 def expected_domain(folder):
+    if folder.interpreter:
+        return folder.interpreter.domain()
     ends, d = folder.ends(), folder.d_in
     if ends is None:
         return "every position a point of the unit circle" if d == 2 else f"every position a unit vector of {d} numbers"
@@ -473,9 +484,10 @@ def same_text(one, other):
 
 def check_texts(folder):
     # The name of a built-in function may stand before its formulas.
-    said = re.sub(r"\b[a-z]\w*: ", "", folder.certificate["target"], count=1)
+    named = folder.certificate["target"]
+    named = re.sub(r"\b[a-z]\w*: ", "", named, count=1) if folder.kind == "function" else named
     for what, said, expected in (
-        ("target", said, expected_target(folder)),
+        ("target", named, expected_target(folder)),
         ("domain", folder.certificate["domain"], expected_domain(folder)),
     ):
         check(same_text(said, expected), f"the {what} is said to be `{said}`, but that of the task is `{expected}`")
@@ -483,6 +495,9 @@ def check_texts(folder):
 
 def check_points(folder):
     """The stored points lie in the domain, but for how float32 rounds them."""
+    if folder.interpreter:
+        folder.interpreter.check_points()
+        return
     x, ends = folder.points["inputs"].astype(float), folder.ends()
     if ends is None:
         inside = np.abs(np.linalg.norm(x, axis=-1) - 1) <= 1e-6

@@ -34,6 +34,7 @@ from certificate_folder import (
     within_range,
 )
 from certificate_formula import of_formula
+from certificate_interpreter import rounding_of_interpreter
 
 CLOSE = 1e-4
 """A term may be this much of itself below what is derived here: weights are read as float32 rounded them, by 6e-8 of themselves, which
@@ -259,6 +260,7 @@ ROUNDINGS = {
     "max-affine": of_max_affine,
     "prefix": of_prefix,
     "in-context-gd": rounding_of_descent,
+    "interpreter": rounding_of_interpreter,
     "formula": of_formula,
 }
 

@@ -19,8 +19,9 @@ rounding. This script shares no code with Headway. What it is made of:
     certificate_formula.py    both, of a compiled formula
     certificate_program.py    a compiled program, tried on all words, and its ground truth
     certificate_descent.py    both, of gradient descent in context
+    certificate_interpreter.py  all of it, of one network that executes the algorithms of its prompts
     certificate_anchors.py    attention to anchors
-    check_proof.py            a proof over boxes instead of both, of `--prove`
+    check_proof.py            a proof over boxes instead of both, or a chain of inequalities beside them, of `--prove`
     formulas.py               formulas over boxes, with derivatives
     headway_reference.py      the network
 
@@ -41,12 +42,15 @@ import formulas
 import headway_reference as reference
 from certificate_bounds import SLACK, bound_of
 from certificate_folder import ROUNDOFF, Folder, Problem, check, check_points, check_texts, misses_of_samples, target, target_of_weights
+from certificate_interpreter import Interpreter
 from certificate_rounding import check_rounding
 
 
 def verify(path):
     """Lines about a folder; raises Problem where something is not as claimed."""
     folder = Folder(path)
+    if folder.kind == "in_context_algorithm":
+        folder.interpreter = Interpreter(folder)
     certificate = folder.certificate
     bound, rounding = folder.claimed()
     for part in ("bound", "rounding"):
@@ -63,9 +67,10 @@ def verify(path):
     check_texts(folder)
     check_points(folder)
     lines = [f"ok   words: {certificate['target']}; {certificate['domain']}"]
-    is_proved_by_boxes = "proof" in certificate
-    if is_proved_by_boxes:
+    is_proved_by_boxes = "boxes" in certificate.get("proof", {})
+    if "proof" in certificate:
         lines.append(check_proof.verify(path))
+    if is_proved_by_boxes:
         from_rounding = rounding
     else:
         from_rounding = check_rounding(folder)

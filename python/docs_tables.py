@@ -605,6 +605,12 @@ def rates():
     return table(["figure", "grows", "from, to", "largest error", "power found", "expected"], rows)
 
 
+def covered(proof):
+    if not proof:
+        return "by formula"
+    return f"{proof['boxes']:,} boxes" if "boxes" in proof else f"{proof['steps']} inequalities"
+
+
 def proofs():
     """Certificates of `--prove`: what was seen, what is proved, and what no values of the anchors could do better than."""
     rows = []
@@ -613,9 +619,9 @@ def proofs():
             continue
         least = re.search(r"no values have an error below (\S+)", certificate["temperature"]["reason"])
         proof = certificate.get("proof")
-        numbers = [proof["seen"] if proof else certificate["float64"]["error"], certificate["bound"]["value"], certificate["rounding"]["value"], certificate["float32"]["error"]]
-        rows.append([name, *map(digits, numbers), digits(float(least[1])) if least else "", f"{proof['boxes']:,}" if proof else "by formula"])
-    header = ["", "error seen", "proved, exact", "float32 adds at most", "measured in float32", "no values below", "boxes"]
+        numbers = [proof["seen"] if proof and "seen" in proof else certificate["float64"]["error"], certificate["bound"]["value"], certificate["rounding"]["value"], certificate["float32"]["error"]]
+        rows.append([name, *map(digits, numbers), digits(float(least[1])) if least else "", covered(proof)])
+    header = ["", "error seen", "proved, exact", "float32 adds at most", "measured in float32", "no values below", "proof"]
     return table(header, rows)
 
 

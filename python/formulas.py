@@ -415,6 +415,23 @@ class Jet:
         jet.second = [[s.where(apart, ANYTHING) for s in row] for row in jet.second]
         return jet
 
+    def angle(self, other):
+        """The angle of the point (g, f), which jumps along the negative half of the axis."""
+        (y, x), n = (self.value, other.value), range(len(self.gradient))
+        cut = (x.low <= 0) & (y.low <= 0) & (y.high >= 0)
+        ends = [np.arctan2(v, u) for v in (y.low, y.high) for u in (x.low, x.high)]
+        value = Interval(-np.pi, np.pi).where(cut, around(np.minimum.reduce(ends), np.maximum.reduce(ends)))
+        part = (x.square() + y.square()).reciprocal()
+        by_y, by_x, square = x * part, -(y * part), part.square()
+        yy, xy = -(TWO * x * y * square), (y.square() - x.square()) * square
+        (p, q), both = (self.gradient, other.gradient), lambda i, j: self.gradient[i] * other.gradient[j]
+        gradient = [ANYTHING.where(cut, by_y * p[i] + by_x * q[i]) for i in n]
+        second = [
+            [by_y * self.second[i][j] + by_x * other.second[i][j] + yy * (p[i] * p[j] - q[i] * q[j]) + xy * (both(i, j) + both(j, i)) for j in n]
+            for i in n
+        ]
+        return Jet(value, gradient, [[ANYTHING.where(cut, s) for s in row] for row in second], np.full(np.shape(y.low), np.inf))
+
     def power(self, other, exponent):
         if exponent is not None and exponent == int(exponent):
             n = int(exponent)
@@ -477,6 +494,8 @@ def enclose(tree, low, high, names):
         if kind == "min":
             minus = lambda jet: jet.then(-jet.value, -ONE, ZERO)  # noqa: E731
             return minus(minus(a).greatest(minus(b)))
+        if kind == "atan2":
+            return a.angle(b)
         raise FormulaError(f"no bounds are known for {kind}")
 
     with np.errstate(all="ignore"):

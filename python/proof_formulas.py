@@ -17,6 +17,11 @@ class Problem(Exception):
     pass
 
 
+def check(condition, message):
+    if not condition:
+        raise Problem(message)
+
+
 # Elementary functions: (value, bound on its error). Horner's rule with n coefficients is off by at most 2 n u Σ |c_i| |r|^i.
 def exp(x):
     x = np.clip(x, -2000, 2000)
@@ -179,6 +184,40 @@ def arcsine(x):  # asin x = atan(x/√(1 − x²))
     return I(ends[0].low, ends[1].high).rising(atan).unless(~(x.size() < 1)), TWO * root(ONE - x.power(2))[1]
 
 
+def angle(a, b):
+    """The angle of the point (x, y), which jumps along the negative half of the axis; between, corners have the extreme ones."""
+    y, x = a[0], b[0]
+    cut, ends = (x.low <= 0) & (y.low <= 0) & (y.high >= 0), []
+    for v, u in ((v, u) for v in (y.low, y.high) for u in (x.low, x.high)):
+        t = np.arctan2(v, u)  # a guess: the tangent of what is missing is (v cos t − u sin t)/(u cos t + v sin t)
+        (s, _), (c, _), off = wave(t, 0), wave(t, 1), 1e-13 * (np.abs(u) + np.abs(v))
+        along = u * c + v * s - off
+        miss = np.where(along > 0, (np.abs(v * c - u * s) + off) / along, INF)
+        ends.append((t - miss, t + miss))
+    turn = np.nextafter(math.pi, INF)
+    low, high = np.minimum.reduce([end[0] for end in ends]), np.maximum.reduce([end[1] for end in ends])
+    value = I(np.where(cut, -turn, np.maximum(low, -turn)), np.where(cut, turn, np.minimum(high, turn)), 1)
+    part = (x.power(2) + y.power(2)).inverse()
+    return value, [(x * part * dy + -(y * part) * dx).unless(cut) for dy, dx in zip(a[1], b[1])]
+
+
+def table(x, y):
+    """Straight lines through points, constant beyond, as a function of one jet over boxes."""
+    x, y = np.asarray(x, float), np.asarray(y, float)
+    slopes, slack = np.concatenate([[0.0], np.diff(y) / np.diff(x), [0.0]]), 32 * U * np.abs(y).max()
+
+    def over(jet):
+        value, (slope,) = jet
+        first, last = np.searchsorted(x, value.low, "left"), np.searchsorted(x, value.high, "right")
+        low, high = np.interp(value.low, x, y), np.interp(value.high, x, y)
+        ends = [np.concatenate([[a, b], y[i:j]]) for a, b, i, j in zip(low, high, first, last)]
+        touched = [slopes[i : j + 1] for i, j in zip(first, last)]  # at a point, the lines on both sides
+        steep = I([t.min() for t in touched], [t.max() for t in touched], 8)
+        return I([e.min() - slack for e in ends], [e.max() + slack for e in ends], 1), [steep * slope]
+
+    return over
+
+
 FUNCTIONS = {
     "abs": lambda x: (x.abs(), kinked(x, -1.0, 1.0)),
     "relu": lambda x: (I(np.maximum(x.low, 0), np.maximum(x.high, 0)), kinked(x, 0.0, 1.0)),
@@ -239,6 +278,8 @@ def formula(node, names):
 
                 a = I(np.maximum(a[0].low, b[0].low), np.maximum(a[0].high, b[0].high)), [pick(g, h) for g, h in zip(a[1], b[1])]
             return then(a, (sign * a[0], sign))
+        case ast.Call(func=ast.Name(id="atan2"), args=[a, b]):
+            return angle(of(a), of(b))
         case ast.Call(func=ast.Name(id=name), args=[inner]) if name in FUNCTIONS:
             return then(of(inner), FUNCTIONS[name](of(inner)[0]))
     raise Problem(f"a formula has something that is not followed here: {ast.unparse(node)}")

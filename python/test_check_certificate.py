@@ -57,6 +57,9 @@ class Formulas(unittest.TestCase):
             ("sqrt(abs(x1))", -1, 1, math.inf, math.inf),
             ("step(x1)", -1, 1, math.inf, math.inf),
             ("0*ln(x1)", -1, 1, math.inf, math.inf),
+            ("atan2(x1 + 1, 1)", 0, 1, 0.5, 0.5),
+            ("atan2(2, x1 + 2)", 0, 1, 0.25, 0.125),
+            ("atan2(x1 - 0.5, x2 - 2)", 0, 1, math.inf, math.inf),
         ]:
             tree, names = formulas.parse(text), {"x1": 0, "x2": 1}
             for what, known in (("slope", slope), ("bend", bend)):

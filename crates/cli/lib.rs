@@ -29,6 +29,7 @@ mod merge;
 mod new;
 mod output;
 mod predict;
+mod prompt;
 mod report;
 mod reproduce;
 mod resume;
@@ -75,6 +76,7 @@ pub fn main() -> ExitCode {
             Verb::Eval(args) => eval::run(args),
             Verb::Swap(args) => swap::run(args),
             Verb::Predict(args) => predict::run(args),
+            Verb::Prompt(args) => prompt::run(args),
             Verb::Generate(args) => generate::run(args),
             Verb::Analyze(args) => analyze::run(args),
             Verb::Check(args) => check::run(args),

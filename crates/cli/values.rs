@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use headway_tasks::LARGEST_SEED;
+use clap::builder::{PossibleValuesParser, TypedValueParser};
+use headway_tasks::{LARGEST_SEED, icl::algorithm::Algorithm};
 use headway_trainer::experiment;
 
 /// Changes to an experiment in the order in which they apply.
@@ -15,6 +16,13 @@ pub fn overrides(unset: &[String], set: &[String], seed: Option<u64>) -> Vec<Str
 pub fn parse_seed(text: &str) -> Result<u64, String> {
     let seed = text.parse().ok().filter(|seed| *seed <= LARGEST_SEED);
     seed.ok_or_else(|| format!("a seed is a whole number from 0 to {LARGEST_SEED}"))
+}
+
+/// Parses the name of an algorithm that a prompt may hold.
+pub fn algorithms() -> impl TypedValueParser<Value = Algorithm> {
+    PossibleValuesParser::new(Algorithm::ALL.map(Algorithm::name)).try_map(|name| {
+        Algorithm::ALL.into_iter().find(|algorithm| algorithm.name() == name).ok_or("there is no such algorithm")
+    })
 }
 
 /// Parses a temperature of sampling.

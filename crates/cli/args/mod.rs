@@ -13,7 +13,7 @@ pub use reference::{Bench, Check, Completions, Devices, Explain, List, Listed, N
 pub use runs::{Runs, RunsAction, RunsList, RunsOrder};
 pub use shared::{ExperimentArgs, OutArgs, RunArgs};
 pub use studies::{ChangeArgs, Compare, JobArgs, Report, Reproduce, Sweep, SweepAction};
-pub use trained::{Certify, Eval, Generate, Predict, Show, Swap};
+pub use trained::{Certify, Eval, Generate, Predict, Prompt, Show, Swap};
 pub use training::{Finetune, Merge, Resume, Train};
 
 /// Train, evaluate and fine-tune attention-only transformers.
@@ -76,6 +76,8 @@ pub enum Verb {
     Swap(Swap),
     /// Answer the examples of a file with a checkpoint's network, in the units of its data.
     Predict(Predict),
+    /// Write algorithms into prompts and let one frozen network execute them, beside the algorithms themselves.
+    Prompt(Prompt),
     /// Continue a text with the network of a run on text, token by token.
     Generate(Generate),
     /// Look inside a network: its attention patterns, the effect of each head, what can be read after each layer, how

@@ -3,10 +3,13 @@
 use std::path::PathBuf;
 
 use clap::Args as ClapArgs;
+use headway_tasks::icl::algorithm::Algorithm;
 use headway_trainer::device::DeviceSpec;
 
 use super::ExperimentArgs;
-use crate::values::{overrides, parse_minutes, parse_seed, parse_share, parse_temperature, parse_tolerance};
+use crate::values::{
+    algorithms, overrides, parse_minutes, parse_seed, parse_share, parse_temperature, parse_tolerance,
+};
 
 #[derive(ClapArgs)]
 pub struct Eval {
@@ -219,6 +222,44 @@ pub struct Predict {
     pub device: DeviceSpec,
     /// Print one JSON document on standard output. Without --inputs it is the answer to one example, which is read
     /// from standard input as a JSON array [seq_len, d_in], or [seq_len] for tokens.
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(ClapArgs)]
+#[command(after_help = "\
+The prompt holds examples (x, y), a query, and the algorithm as two tables: slopes of its loss, and what
+a step of it does to every weight. The network looks them up by attention and runs the steps; none of
+its weights depends on the algorithm. Problems are drawn as in the task, the same for all algorithms.
+
+  gd               least squares             huber             Huber's robust regression
+  ridge            a penalty on |w|^2        logistic          logistic regression
+  lasso            a penalty on |w|_1        sparse_logistic   logistic regression with one on |w|_1
+
+--out writes the prompts for `headway predict`, whose last answer is that to the query.
+
+Try:  headway construct interpreter --tolerance 1e-2 --out runs/interpreter
+      headway prompt runs/interpreter --algorithm ridge,lasso")]
+pub struct Prompt {
+    /// Checkpoint folder, or run folder (its best checkpoint, else its newest), of `headway construct interpreter` or of a
+    /// network trained on in_context_algorithm.
+    pub checkpoint: PathBuf,
+    /// Algorithms, separated by commas. Default: all that the network was made for.
+    #[arg(long, value_name = "NAME,NAME", value_delimiter = ',', value_parser = algorithms())]
+    pub algorithm: Vec<Algorithm>,
+    /// Number of problems, each given to every algorithm.
+    #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..=1000))]
+    pub problems: u16,
+    /// Seed from which problems are drawn.
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = parse_seed)]
+    pub seed: u64,
+    /// Write the prompts to a .npy file [prompts, seq_len, d_in]; must not exist.
+    #[arg(long, value_name = "FILE")]
+    pub out: Option<PathBuf>,
+    /// Device to compute on: auto, or a name that `headway devices` lists.
+    #[arg(long, default_value = "auto", value_name = "DEVICE")]
+    pub device: DeviceSpec,
+    /// Print one JSON document on standard output instead of a table.
     #[arg(long)]
     pub json: bool,
 }

@@ -4,11 +4,12 @@
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
+use headway_tasks::icl::algorithm::Algorithm;
 use headway_theory::{
     cells::Attention,
     construct::{
-        ConstructionConfig, activation, formula, in_context_gd, max_affine, options, prefix, program, relu_network,
-        seq2seq,
+        ConstructionConfig, activation, formula, in_context_gd, interpreter, max_affine, options, prefix, program,
+        relu_network, seq2seq,
         truncated_linear::{self, ClampConfig},
         truncated_linear_heads,
     },
@@ -17,7 +18,7 @@ use headway_theory::{
 };
 use headway_trainer::device::DeviceSpec;
 
-use crate::values::parse_seed;
+use crate::values::{algorithms, parse_seed};
 
 #[derive(Args)]
 #[command(after_help = "\
@@ -47,7 +48,8 @@ pub struct Common {
     #[arg(long, default_value_t = 50_000_000, value_name = "N")]
     pub max_params: usize,
     /// Prove the error over the whole domain by branch and bound on the weights as the file holds them, of functions of up
-    /// to three numbers: a bound near the true error, and boxes in proof.json that python/check_proof.py checks.
+    /// to three numbers: a bound near the true error, and boxes in proof.json that python/check_proof.py checks. relu-network (t2) and
+    /// in-context-gd (e1, squares) write the inequalities of their bound there, as exact rationals.
     #[arg(long)]
     pub prove: bool,
     /// Longest time for the proof; when it is over, the bound reached by then is taken.
@@ -80,6 +82,8 @@ pub enum Construction {
     Program(Program),
     /// Gradient descent in a prompt: least squares, ridge, Lasso, logistic, Huber.
     InContextGd(InContextGd),
+    /// One frozen network that executes the algorithm in its prompt: `headway prompt` writes such prompts.
+    Interpreter(Interpreter),
     /// One head that divides space into cells by the largest of several affine scores, and gives each cell its value.
     MaxAffine(MaxAffine),
     /// A prefix with which a frozen head computes a function on the circle or the sphere.
@@ -134,6 +138,10 @@ pub struct TruncatedLinear {
     /// p, number of intervals between anchors. Default: the fewest that meet the tolerance.
     #[arg(long, value_name = "P")]
     pub intervals: Option<usize>,
+    /// Where the values of the anchors come from: the anchors themselves, or a linear program, with an error of 0.046 (high - low) / p, which
+    /// needs --prove. Default: linear-program with --prove, else function.
+    #[arg(long, value_name = "FROM", requires_if("linear-program", "prove"))]
+    pub values: Option<AnchorValues>,
     #[command(flatten)]
     pub common: Common,
 }
@@ -451,6 +459,58 @@ pub struct InContextGd {
     pub common: Common,
 }
 
+/// Options of `interpreter`.
+#[derive(Args)]
+#[command(after_help = "\
+The certificate is about every algorithm of --algorithms and all examples within the box. What the
+prompt holds of an algorithm are numbers: slopes of the loss at anchors, where anchors stand, how sharply
+they are attended to, what a step does to every weight, the learning rate. More anchors, a smaller error.
+
+Try:  headway construct interpreter --tolerance 1e-2 --out runs/interpreter
+      headway prompt runs/interpreter
+      python3 python/check_certificate.py runs/interpreter")]
+pub struct Interpreter {
+    /// N, number of examples of a prompt.
+    #[arg(long, default_value_t = interpreter::Config::default().points, value_name = "N")]
+    pub points: usize,
+    /// d, dimension of an input.
+    #[arg(long, default_value_t = interpreter::Config::default().d, value_name = "N")]
+    pub d: usize,
+    /// Number of steps.
+    #[arg(long, default_value_t = interpreter::Config::default().steps, value_name = "K")]
+    pub steps: usize,
+    /// Learning rate of a step, at most 2 / (d x_max^2 + ridge); logistic losses take four times as much.
+    #[arg(long, default_value_t = interpreter::Config::default().rate, value_name = "ETA")]
+    pub rate: f64,
+    /// Factor on |w|^2 / 2 of ridge.
+    #[arg(long, default_value_t = interpreter::Config::default().ridge, value_name = "LAMBDA")]
+    pub ridge: f64,
+    /// Factor on |w|_1 of lasso and sparse_logistic.
+    #[arg(long, default_value_t = interpreter::Config::default().lasso, value_name = "LAMBDA")]
+    pub lasso: f64,
+    /// Size of residuals from which on Huber's loss is linear.
+    #[arg(long, default_value_t = interpreter::Config::default().threshold, value_name = "KAPPA")]
+    pub threshold: f64,
+    /// Algorithms that are certified, separated by commas. Default: all.
+    #[arg(long, value_name = "NAME,NAME", value_delimiter = ',', value_parser = algorithms())]
+    pub algorithms: Vec<Algorithm>,
+    /// Input numbers lie within plus or minus this.
+    #[arg(long, default_value_t = interpreter::Config::default().x_max, value_name = "X")]
+    pub x_max: f64,
+    /// Labels lie within plus or minus this.
+    #[arg(long, default_value_t = interpreter::Config::default().y_max, value_name = "Y")]
+    pub y_max: f64,
+    /// p, number of intervals between anchors of a table, an even one from 20 to 256. Default: the fewest that meet the
+    /// tolerance.
+    #[arg(long, value_name = "P")]
+    pub intervals: Option<usize>,
+    /// Scale of scores of a mean. Default: the one with the smallest error.
+    #[arg(long, value_name = "DELTA")]
+    pub delta: Option<f64>,
+    #[command(flatten)]
+    pub common: Common,
+}
+
 /// Which rows tokens attend to.
 #[derive(Clone, Copy, ValueEnum)]
 pub enum AttentionKind {
@@ -534,6 +594,7 @@ impl Construction {
                 ConstructionConfig::TruncatedLinear(truncated_linear::Config {
                     clamp: (&args.clamp).into(),
                     intervals: args.intervals,
+                    values: chosen(args.values, args.common.prove),
                 }),
             ),
             Self::TruncatedLinearHeads(args) => (
@@ -553,9 +614,19 @@ impl Construction {
                 ConstructionConfig::Program(program::Config { program: args.program.clone(), length: args.length }),
             ),
             Self::InContextGd(args) => (&args.common, ConstructionConfig::InContextGd(args.into())),
+            Self::Interpreter(args) => (&args.common, ConstructionConfig::Interpreter(args.into())),
             Self::MaxAffine(args) => (&args.common, ConstructionConfig::MaxAffine(args.into())),
             Self::Prefix(args) => (&args.common, ConstructionConfig::Prefix(args.into())),
         }
+    }
+}
+
+/// The values that were asked for: by linear program where nothing was said and a proof bounds them.
+fn chosen(values: Option<AnchorValues>, prove: bool) -> activation::Values {
+    match values {
+        Some(AnchorValues::LinearProgram) => activation::Values::LinearProgram,
+        None if prove => activation::Values::LinearProgram,
+        Some(AnchorValues::Function) | None => activation::Values::Function,
     }
 }
 
@@ -607,11 +678,7 @@ impl From<&Activation> for activation::Config {
             high: args.high,
             mode: args.mode.map(Mode::from),
             intervals: args.intervals,
-            values: match args.values {
-                Some(AnchorValues::LinearProgram) => activation::Values::LinearProgram,
-                None if args.common.prove => activation::Values::LinearProgram,
-                Some(AnchorValues::Function) | None => activation::Values::Function,
-            },
+            values: chosen(args.values, args.common.prove),
             smoothness: (&args.smoothness).into(),
         }
     }
@@ -670,6 +737,26 @@ impl From<&Seq2seq> for seq2seq::Config {
 impl From<&Formula> for formula::Config {
     fn from(args: &Formula) -> Self {
         Self { function: args.function.clone(), seq_len: args.seq_len, d_in: args.d_in, ends: (&args.ends).into() }
+    }
+}
+
+impl From<&Interpreter> for interpreter::Config {
+    fn from(args: &Interpreter) -> Self {
+        let all = Self::default().algorithms;
+        Self {
+            points: args.points,
+            d: args.d,
+            steps: args.steps,
+            rate: args.rate,
+            ridge: args.ridge,
+            lasso: args.lasso,
+            threshold: args.threshold,
+            algorithms: if args.algorithms.is_empty() { all } else { args.algorithms.clone() },
+            x_max: args.x_max,
+            y_max: args.y_max,
+            intervals: args.intervals,
+            delta: args.delta,
+        }
     }
 }
 

@@ -59,7 +59,9 @@ pub fn run(args: &Construct) -> Result<ExitCode, Error> {
     let model = construction.network.assemble(&device.device);
     let (construction, proof) = if common.prove {
         let proof = proof(&construction, &model, common.prove_minutes)?;
-        (construction.proved(&proof), Some(proof))
+        let construction = construction.proved(&proof);
+        within(common.tolerance, construction.bound.value + construction.rounding.value)?;
+        (construction, Some(proof))
     } else {
         (construction, None)
     };
@@ -102,7 +104,19 @@ pub fn run(args: &Construct) -> Result<ExitCode, Error> {
     Ok(ExitCode::from(NOT_CERTIFIED))
 }
 
-/// The proof over boxes, with a line on standard error now and then.
+/// What a proof rounds up may not be beyond the tolerance that a formula just met.
+fn within(tolerance: Option<f64>, proved: f64) -> Result<(), Error> {
+    match tolerance {
+        Some(tolerance) if proved > tolerance => {
+            let problem =
+                format!("the proof, which rounds everything up, ends at {}; give a little more", number(proved));
+            Err(headway_trainer::Error::argument(format!("--tolerance {tolerance}"), problem).into())
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The proof over boxes or by inequalities, with a line on standard error now and then.
 fn proof(construction: &theory::construct::Construction, model: &Model, minutes: f64) -> Result<Proof, Error> {
     let time = Duration::try_from_secs_f64(60.0 * minutes).map_err(|_| {
         headway_trainer::Error::argument(format!("--prove-minutes {minutes}"), "give a number of minutes from 0 on")
@@ -118,14 +132,13 @@ fn proof(construction: &theory::construct::Construction, model: &Model, minutes:
             ));
         }
     })?;
-    let Proof { bound, rounding, seen, boxes, .. } = &proof;
-    output::note(format!(
-        "proof: bound {} + rounding {}, {} seen; {boxes} boxes, {:.1} s",
-        number(*bound),
-        number(*rounding),
-        number(*seen),
-        start.elapsed().as_secs_f64()
-    ));
+    let Proof { bound, rounding, seen, boxes, steps, .. } = &proof;
+    let how = if steps.is_empty() {
+        format!("{} seen; {boxes} boxes, {:.1} s", number(*seen), start.elapsed().as_secs_f64())
+    } else {
+        format!("by {} inequalities", steps.len())
+    };
+    output::note(format!("proof: bound {} + rounding {}, {how}", number(*bound), number(*rounding)));
     Ok(proof)
 }
 

@@ -165,6 +165,8 @@ tasks! {
         "y = sign(w . x), a new w in every prompt: linear classification in context";
     "in_context_regression" = InContextRegression(icl::regression::RegressionConfig),
         "(x_1, y_1), ..., (x_N, y_N), (x_q, 0) with y = w . x + noise: the rows that attention descends a gradient on";
+    "in_context_algorithm" = InContextAlgorithm(icl::algorithm::AlgorithmsConfig),
+        "in_context_regression whose prompt also holds the algorithm, as tables: what does it predict after its steps?";
     "robust_mean" = RobustMean(robust_mean::RobustMeanConfig),
         "(a_1, y_1), ..., (a_n, y_n), (0, 0) with y = a . mu + noise from honest agents, while others lie: what is mu?";
     "copy" = Copy(seq2seq::copy::CopyConfig),

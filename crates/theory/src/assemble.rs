@@ -26,6 +26,23 @@ impl Construction {
     /// The construction itself. Refused if float32 cannot hold its weights, which is blamed on the option `key`, or the
     /// activations that its inputs lead to, which is blamed on the option `inputs`.
     pub(crate) fn in_float32(self, key: &'static str, inputs: &'static str) -> Result<Self, Refusal> {
+        let this = self.weights_in_float32(key)?;
+        match this.network.overflow(this.domain.reach()) {
+            None => Ok(this),
+            Some((part, size)) => {
+                let problem = format!(
+                    "lets {part} reach {size:.1e}, which with sums of them is beyond float32, whose end is {:.1e}; inputs nearer to 1 in size \
+                     can be had",
+                    f32::MAX
+                );
+                Err(Refusal::invalid(inputs, problem))
+            }
+        }
+    }
+
+    /// The construction itself, of which it is known that activations stay within float32. Refused as by
+    /// [`Self::in_float32`] if weights do not.
+    pub(crate) fn weights_in_float32(self, key: &'static str) -> Result<Self, Refusal> {
         let layers = self.network.layers.iter().enumerate();
         let in_layers =
             layers.filter_map(|(at, layer)| layer.unfit().map(|(part, w)| (format!("{part} of layer {at}"), w)));
@@ -36,17 +53,7 @@ impl Construction {
             );
             return Err(Refusal::invalid(key, problem));
         }
-        match self.network.overflow(self.domain.reach()) {
-            None => Ok(self),
-            Some((part, size)) => {
-                let problem = format!(
-                    "lets {part} reach {size:.1e}, which with sums of them is beyond float32, whose end is {:.1e}; inputs nearer to 1 in size \
-                     can be had",
-                    f32::MAX
-                );
-                Err(Refusal::invalid(inputs, problem))
-            }
-        }
+        Ok(self)
     }
 }
 

@@ -62,6 +62,12 @@ impl Bound {
         if self.value <= most { self } else { Self::default().and(name, formula, most) }
     }
 
+    /// The bound without terms that are 0.
+    pub fn without_nothing(mut self) -> Self {
+        self.terms.retain(|term| term.value != 0.0);
+        self
+    }
+
     /// Whether some term depends on this basis.
     pub fn rests_on(&self, basis: Basis) -> bool {
         self.terms.iter().any(|term| term.basis == basis)

@@ -7,7 +7,7 @@ use headway_model::{
     Input, Model,
     weights::{Array, to_host},
 };
-use headway_tasks::{Probe, breaks};
+use headway_tasks::{Probe, Seed, breaks};
 use rand::RngExt;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
@@ -316,7 +316,7 @@ pub fn certify(
     device_name: &str,
     effort: Effort,
 ) -> Certificate {
-    let bench = Bench { construction, kinds: construction.kinds() };
+    let bench = Bench { construction, kinds: construction.kinds(), seed: Seed(0) };
     let network = &construction.network;
     let budget = network.model_config().budget(&network.dims());
     let flops = budget.forward_flops.max(1);
@@ -324,7 +324,7 @@ pub fn certify(
     let words = construction.domain.words();
     let (points, misses) = match words {
         Some(words) => {
-            let points = bench.points(some_of(words, WORTH_OF_ALL * effort.flops / flops));
+            let points = bench.points(some_of(words, WORTH_OF_ALL * effort.flops / flops, Seed(0)));
             let misses = bench.run(model, device, &points, batch);
             (points, misses)
         }
@@ -388,14 +388,56 @@ pub fn certify(
     }
 }
 
+/// What [`attack`] found.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Attack {
+    /// Evaluations of the model at random points, or at words.
+    pub random: usize,
+    /// Evaluations where the error is likely to be large: at points that the construction knows to be hard, at every step of an ascent,
+    /// and beside breaks of the target.
+    pub adversarial: usize,
+    /// The largest error that was found.
+    pub error: f64,
+    /// The kind of point at which it was found.
+    pub worst_kind: String,
+}
+
+/// Looks for an error of a construction's model above its bound, as [`certify()`] does, at points that the seed decides. `model` is the construction's
+/// model on `device`.
+pub fn attack(construction: &Construction, model: &Model, device: &Device, effort: Effort, seed: Seed) -> Attack {
+    let bench = Bench { construction, kinds: construction.kinds(), seed };
+    let network = &construction.network;
+    let budget = network.model_config().budget(&network.dims());
+    let flops = budget.forward_flops.max(1);
+    let batch = (BATCH_BYTES / budget.activation_bytes.max(1)).clamp(1, 512);
+    let (points, misses) = match construction.domain.words() {
+        Some(words) => {
+            let points = bench.points(some_of(words, effort.random, seed));
+            let misses = bench.run(model, device, &points, batch);
+            (points, misses)
+        }
+        None => bench.search(model, device, effort, [flops, batch]),
+    };
+    let random = points.iter().filter(|point| point.kind == 0).count();
+    // Of an ascent only the last point is kept.
+    let ascents = points.iter().filter(|point| point.kind == 1 && construction.domain.words().is_none()).count();
+    let worst = worst_first(&misses)[0];
+    Attack {
+        random,
+        adversarial: points.len() - random + ascents * effort.climb,
+        error: misses[worst].error,
+        worst_kind: bench.kinds[points[worst].kind].clone(),
+    }
+}
+
 /// All words if there are `most` at most, else so many, drawn; within bounds on either.
-fn some_of(words: &Words, most: usize) -> Vec<(usize, Vec<f64>)> {
+fn some_of(words: &Words, most: usize, seed: Seed) -> Vec<(usize, Vec<f64>)> {
     let bytes = 12 * words.seq_len * words.alphabet.len();
     let most = most.min(WORD_BYTES / bytes.max(1)).clamp(FEWEST_HARD, MOST_WORDS);
     if words.count() <= most as f64 {
         return (0..words.count() as usize).map(|index| (0, words.nth(index))).collect();
     }
-    let mut rng = Probe::Certificate.rng();
+    let mut rng = seed.probe(Probe::Certificate);
     (0..most).map(|_| (0, words.sample(&mut rng))).collect()
 }
 
@@ -431,6 +473,7 @@ impl Construction {
 struct Bench<'a> {
     construction: &'a Construction,
     kinds: Vec<String>,
+    seed: Seed,
 }
 
 impl Bench<'_> {
@@ -444,7 +487,7 @@ impl Bench<'_> {
     ) -> (Vec<Point>, Vec<Miss>) {
         let network = &self.construction.network;
         let budget = network.model_config().budget(&network.dims());
-        let mut rng = Probe::Certificate.rng();
+        let mut rng = self.seed.probe(Probe::Certificate);
         let hard = self.construction.hard.iter().enumerate();
         // If there are many hard points, each kind gets an equal share.
         let n_hard: usize = self.construction.hard.iter().map(|(_, points)| points.len()).sum();
@@ -540,7 +583,7 @@ impl Bench<'_> {
         let network = &self.construction.network;
         let device = device.clone().autodiff();
         let model = network.assemble(&device);
-        let mut rng = Probe::Ascent.rng();
+        let mut rng = self.seed.probe(Probe::Ascent);
         let mut best: Vec<(Vec<f32>, Miss, f64)> = Vec::new();
         let mut places: Vec<Vec<f32>> = starts.to_vec();
         let scale = self.construction.domain.scale();
@@ -610,12 +653,19 @@ impl Bench<'_> {
         let Construction { domain, target, .. } = self.construction;
         let h = 1e-4 * domain.scale();
         let x: Vec<f64> = x.iter().copied().map(f64::from).collect();
+        let domain = domain.around(&x);
         let slope = |i: usize| {
+            if domain.is_fixed(i) {
+                return 0.0;
+            }
             // Stay inside the domain: outside it the target may be undefined.
             let [above, below] = [h, -h].map(|step| domain.beside(&x, i, step));
             let distance = above[i] - below[i];
-            let rise = (target.function)(&above)[output] - (target.function)(&below)[output];
-            let rise = if distance > 0.0 { rise / distance } else { 0.0 };
+            let rise = if distance > 0.0 {
+                ((target.function)(&above)[output] - (target.function)(&below)[output]) / distance
+            } else {
+                0.0
+            };
             let slope = f64::from(model[i]) - sign * rise;
             if slope.is_finite() { slope } else { 0.0 }
         };

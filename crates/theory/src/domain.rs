@@ -1,6 +1,6 @@
 //! The domain on which a construction promises its error, and how points are drawn from it.
 
-use std::fmt;
+use std::{borrow::Cow, fmt};
 
 use headway_tasks::{Interval, Jet, Order};
 use rand::RngExt;
@@ -19,6 +19,8 @@ pub enum Domain {
         /// Upper ends.
         high: Vec<f64>,
     },
+    /// A point of one of several boxes that lie apart, each given by its lower and its upper ends.
+    Boxes(Vec<[Vec<f64>; 2]>),
     /// Every position is a unit vector of `d` numbers.
     Sphere {
         /// Number of positions.
@@ -174,6 +176,7 @@ impl Domain {
                 let ends = low.iter().zip(high).map(|(low, high)| Interval::new(*low, *high));
                 ends.enumerate().map(|(at, ends)| through(Way::Axis { at, ends })).collect()
             }
+            Self::Boxes(boxes) => nearest(boxes, x).paths(x),
             Self::Sphere { d, .. } => {
                 let ways = (0..x.len()).filter_map(|i| {
                     let (at, axis) = (i / d * d, i % d);
@@ -209,6 +212,10 @@ impl Domain {
                 })
                 .collect()
             }
+            Self::Boxes(boxes) => {
+                let [low, high] = &boxes[rng.random_range(0..boxes.len())];
+                Self::Box { low: low.clone(), high: high.clone() }.sample(rng)
+            }
             Self::Sphere { seq_len, d } => {
                 let mut x: Vec<f64> = (0..seq_len * d).map(|_| rng.sample(StandardNormal)).collect();
                 self.project(&mut x);
@@ -232,6 +239,7 @@ impl Domain {
                     *x = x.clamp(*low, *high);
                 }
             }
+            Self::Boxes(boxes) => nearest(boxes, x).project(x),
             Self::Sphere { d, .. } => {
                 for token in x.chunks_mut(*d) {
                     let norm = token.iter().map(|v| v * v).sum::<f64>().sqrt();
@@ -255,6 +263,16 @@ impl Domain {
         }
     }
 
+    /// The part of the domain in which a point lies: its box, of several.
+    pub fn around(&self, x: &[f64]) -> Cow<'_, Self> {
+        if let Self::Boxes(boxes) = self { Cow::Owned(nearest(boxes, x)) } else { Cow::Borrowed(self) }
+    }
+
+    /// Whether number `i` is the same at all points.
+    pub fn is_fixed(&self, i: usize) -> bool {
+        matches!(self, Self::Box { low, high } if low[i] >= high[i])
+    }
+
     /// The point with number `i` changed by `step`, moved back into the domain if it leaves it.
     pub fn beside(&self, x: &[f64], i: usize, step: f64) -> Vec<f64> {
         let mut x = x.to_vec();
@@ -262,7 +280,7 @@ impl Domain {
         match self {
             // The same as `project`, for one number.
             Self::Box { low, high } => x[i] = x[i].clamp(low[i], high[i]),
-            Self::Sphere { .. } | Self::Partition(_) | Self::Words(_) => self.project(&mut x),
+            Self::Boxes(_) | Self::Sphere { .. } | Self::Partition(_) | Self::Words(_) => self.project(&mut x),
         }
         x
     }
@@ -276,6 +294,7 @@ impl Domain {
                 let middles = low.iter().zip(high).map(|(low, high)| f64::midpoint(*low, *high));
                 middles.zip(x).map(|(middle, x)| middle + t * (x - middle)).collect()
             }
+            Self::Boxes(boxes) => nearest(boxes, x).through(x, t),
             Self::Partition(Partition { low, high, .. }) => {
                 let middle = f64::midpoint(*low, *high);
                 x.iter().map(|x| middle + t * (x - middle)).collect()
@@ -306,6 +325,7 @@ impl Domain {
     pub fn reach(&self) -> f64 {
         match self {
             Self::Box { low, high } => low.iter().chain(high).fold(0.0, |top, end| f64::max(top, end.abs())),
+            Self::Boxes(boxes) => boxes.iter().flatten().flatten().fold(0.0, |top, end| f64::max(top, end.abs())),
             Self::Sphere { .. } | Self::Words(_) => 1.0,
             Self::Partition(Partition { low, high, .. }) => low.abs().max(high.abs()),
         }
@@ -315,11 +335,28 @@ impl Domain {
     pub fn scale(&self) -> f64 {
         match self {
             Self::Box { low, high } => low.iter().zip(high).fold(0.0, |top, (low, high)| f64::max(top, high - low)),
+            Self::Boxes(boxes) => {
+                let widths = boxes.iter().flat_map(|[low, high]| low.iter().zip(high)).map(|(low, high)| high - low);
+                widths.fold(0.0, f64::max)
+            }
             Self::Sphere { .. } => 2.0,
             Self::Partition(Partition { low, high, .. }) => high - low,
             Self::Words(_) => 1.0,
         }
     }
+}
+
+/// The box that is nearest to a point.
+fn nearest(boxes: &[[Vec<f64>; 2]], x: &[f64]) -> Domain {
+    let far = |[low, high]: &[Vec<f64>; 2]| -> f64 {
+        let ends = low.iter().zip(high);
+        x.iter().zip(ends).map(|(x, (low, high))| (x - x.clamp(*low, *high)).powi(2)).sum()
+    };
+    let nearest = boxes.iter().min_by(|a, b| far(a).total_cmp(&far(b)));
+    nearest.map_or_else(
+        || Domain::cube(x.len(), 0.0, 0.0),
+        |[low, high]| Domain::Box { low: low.clone(), high: high.clone() },
+    )
 }
 
 impl fmt::Display for Domain {
@@ -334,6 +371,10 @@ impl fmt::Display for Domain {
                     let largest = high.iter().copied().fold(f64::NEG_INFINITY, f64::max);
                     write!(f, "a box of {} input numbers within [{least}, {largest}]", low.len())
                 }
+            }
+            Self::Boxes(boxes) => {
+                let free = boxes.first().map_or(0, |[low, high]| low.iter().zip(high).filter(|(a, b)| a < b).count());
+                write!(f, "one of {} boxes in each of which {free} input numbers vary", boxes.len())
             }
             Self::Words(words) => write!(f, "{words}"),
             Self::Sphere { d: 2, .. } => write!(f, "every position a point of the unit circle"),

@@ -7,6 +7,7 @@
 
 pub mod accuracy;
 mod assemble;
+pub mod attacks;
 mod bound;
 pub mod cells;
 mod certify;
@@ -30,7 +31,7 @@ mod target;
 mod words;
 
 pub use bound::{Basis, Bound, Term};
-pub use certify::{Certificate, Effort, Hardest, Line, Measured, Objection, Verdict, certify};
+pub use certify::{Attack, Certificate, Effort, Hardest, Line, Measured, Objection, Verdict, attack, certify};
 pub use domain::{Domain, Partition, Path};
 pub use network::{Layer, Network};
 pub use refusal::{Limit, Refusal};

@@ -21,13 +21,18 @@ pub struct Best {
 /// `start` are values that are nearly right: the program is solved for what is left, relative to its size. `None` if it is
 /// too badly conditioned.
 pub fn best_values(c: f64, points: &[(f64, f64)], start: &[f64], most: f64) -> Option<Best> {
-    let n = start.len();
-    let patterns: Vec<Vec<(usize, f64)>> = points.iter().map(|(u, _)| pattern(c, *u, n)).collect();
+    best_first_values(c, points, start, most, start.len())
+}
+
+/// The same where only the first `n` anchors may have other values than `start`.
+pub fn best_first_values(c: f64, points: &[(f64, f64)], start: &[f64], most: f64, n: usize) -> Option<Best> {
+    let mut patterns: Vec<Vec<(usize, f64)>> = points.iter().map(|(u, _)| pattern(c, *u, start.len())).collect();
     let rest: Vec<f64> = points
         .iter()
         .zip(&patterns)
         .map(|((_, wanted), pattern)| wanted - pattern.iter().map(|(k, p)| p * start[*k]).sum::<f64>())
         .collect();
+    patterns.iter_mut().for_each(|pattern| pattern.retain(|(k, _)| *k < n));
     let unit = rest.iter().fold(0.0_f64, |top, r| top.max(r.abs()));
     if unit == 0.0 || !unit.is_finite() {
         return (unit == 0.0).then(|| Best { values: start.to_vec(), least: 0.0 });
@@ -46,7 +51,7 @@ pub fn best_values(c: f64, points: &[(f64, f64)], start: &[f64], most: f64) -> O
         limits[row] = rest / unit;
         limits[m + row] = -rest / unit;
     }
-    for (k, value) in start.iter().enumerate() {
+    for (k, value) in start.iter().take(n).enumerate() {
         left[(2 * m + k, k)] = 1.0;
         left[(2 * m + n + k, k)] = -1.0;
         limits[2 * m + k] = (most - value) / unit;
@@ -56,8 +61,9 @@ pub fn best_values(c: f64, points: &[(f64, f64)], start: &[f64], most: f64) -> O
     cost[n] = 1.0;
     let program = LinearProgram { cost, equal: (DMatrix::zeros(0, n + 1), DVector::zeros(0)), at_most: (left, limits) };
     let optimum = program.solve().ok()?;
-    let values = start.iter().enumerate().map(|(k, value)| (value + unit * optimum.x[k]).clamp(-most, most));
-    let steps: Vec<f64> = start.iter().map(|value| most + value.abs()).collect();
+    let moved = start.iter().take(n).enumerate().map(|(k, value)| (value + unit * optimum.x[k]).clamp(-most, most));
+    let values = moved.chain(start[n..].iter().copied());
+    let steps: Vec<f64> = start[..n].iter().map(|value| most + value.abs()).collect();
     let least = least(&patterns, &rest, &optimum.at_most.as_slice()[..2 * m], &steps);
     Some(Best { values: values.collect(), least: least.max(0.0) })
 }

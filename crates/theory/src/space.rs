@@ -24,6 +24,11 @@ impl Space {
         self.parts.iter().map(|(_, width)| width).sum()
     }
 
+    /// Whether there is a part of this name.
+    pub fn has(&self, name: &str) -> bool {
+        self.parts.iter().any(|(known, _)| *known == name)
+    }
+
     /// Range of the columns of a part.
     ///
     /// # Panics

@@ -1,6 +1,7 @@
 //! Learning from the examples of one prompt. One file per family of hidden functions; all share the keys in [`config`]
 //! and the layout in [`alternating`](crate::prompt::alternating), and [`family`] makes them tasks. [`regression`] alone has a layout of its own.
 
+pub mod algorithm;
 pub mod config;
 pub mod curriculum;
 pub mod family;

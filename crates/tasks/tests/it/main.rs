@@ -1,6 +1,7 @@
 //! All tasks, one module per family or law.
 
 mod activity;
+mod algorithm;
 mod byte_pairs;
 mod config;
 mod curriculum;

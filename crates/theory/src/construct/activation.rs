@@ -725,7 +725,7 @@ impl Activation {
             bound,
             rounding,
             likely: None,
-            provable: Some(Provable { function: self.function.target(), variables: Variables::Token }),
+            provable: Some(Provable::Boxes { function: self.function.target(), variables: Variables::Token }),
             proof: None,
             truth: None,
             hard: self.hard(intervals),

@@ -21,10 +21,11 @@
 //! Hu et al. 2025, arXiv 2504.15956, whose appendix runs gradient descent in context by interpolation, for convex losses in its
 //! Theorem 4.1; the two forms, their bounds, and carrying without a skip connection are specific to this crate.
 
+mod chain;
 mod hard;
 mod iterates;
 pub mod linear;
-mod readout;
+pub(super) mod readout;
 mod slopes;
 pub mod squares;
 mod steps;
@@ -233,7 +234,7 @@ impl InContextGd {
         .in_float32("x-max", "x-max")
     }
 
-    fn check(&self) -> Result<(), Refusal> {
+    pub(super) fn check(&self) -> Result<(), Refusal> {
         let sizes = [("points", self.points, MOST_ROWS), ("d", self.d, MOST_ROWS), ("steps", self.steps, MOST_STEPS)];
         for (key, size, most) in sizes {
             if !(1..=most).contains(&size) {
@@ -376,7 +377,7 @@ impl InContextGd {
     }
 }
 
-fn power(base: f64, exponent: usize) -> f64 {
+pub(super) fn power(base: f64, exponent: usize) -> f64 {
     base.powi(i32::try_from(exponent).unwrap_or(i32::MAX))
 }
 

@@ -481,7 +481,7 @@ impl Grid {
             bound: bounds.0,
             rounding: bounds.1,
             likely: None,
-            provable: Some(Provable { function: self.function.clone(), variables: Variables::Token }),
+            provable: Some(Provable::Boxes { function: self.function.clone(), variables: Variables::Token }),
             proof: None,
             truth: None,
             hard: self.hard(whole, per_axis),

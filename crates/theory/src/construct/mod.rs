@@ -7,6 +7,7 @@
 pub mod activation;
 pub mod formula;
 pub mod in_context_gd;
+pub mod interpreter;
 pub mod max_affine;
 pub mod options;
 pub mod prefix;
@@ -34,6 +35,7 @@ use crate::{
 use activation::Activation;
 use formula::Formula;
 use in_context_gd::InContextGd;
+use interpreter::Interpreter;
 use max_affine::MaxAffine;
 use options::{File, Given, Options, Planned};
 use prefix::Prefix;
@@ -87,6 +89,8 @@ constructions! {
         "a program in C-RASP: counts, comparisons and automata, every word of a length right";
     InContextGd(in_context_gd::Config),
         "k steps of gradient descent on the regression that a prompt holds: squares, ridge, Lasso, logistic, Huber";
+    Interpreter(interpreter::Config),
+        "the algorithm in the prompt, in one frozen network: squares, ridge, Lasso, logistic, Huber, as tables of their slopes and steps";
     MaxAffine(max_affine::Config),
         "one head: the value of the cell that the largest of affine scores picks, error L sqrt(d) / (2 G)";
     Prefix(prefix::Config),
@@ -188,10 +192,16 @@ impl Construction {
         prove::prove(&self.network, (&self.domain, self.provable.as_ref()), arrays, time, progress)
     }
 
-    /// The construction with the bounds of a proof in the place of those from formulas, if they are smaller.
+    /// The construction with the bounds of a proof in the place of those from formulas, if they are smaller or exact rationals.
     pub fn proved(mut self, proof: &Proof) -> Self {
-        if proof.bound + proof.rounding <= self.bound.value + self.rounding.value {
-            [self.bound, self.rounding] = proof.bounds();
+        let bounds = match &self.provable {
+            // The terms are the same, rounded up.
+            Some(Provable::Chain(chain)) => Some([chain.bound.clone(), chain.rounding.clone()]),
+            _ if proof.bound + proof.rounding <= self.bound.value + self.rounding.value => Some(proof.bounds()),
+            _ => None,
+        };
+        if let Some(bounds) = bounds {
+            [self.bound, self.rounding] = bounds;
             self.likely = None;
             self.proof = Some(proof.summary());
         }

@@ -11,6 +11,8 @@
 //! # References
 //! Hu et al. 2025, arXiv 2504.15956, single-head theorem.
 
+mod best;
+
 use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},
@@ -31,7 +33,9 @@ use crate::{
     bound::Bound,
     cells::{felt, value_noise},
     construct::{
-        Construction, Cost, Request, Temperature, choose,
+        Construction, Cost, Request, Temperature,
+        activation::Values,
+        choose,
         options::{File, Given, Options, Planned, doubles, ensure_size, rows, sound},
     },
     domain::Domain,
@@ -51,6 +55,8 @@ pub struct Config {
     pub clamp: ClampConfig,
     /// p, intervals between anchors; if `None`, the fewest that meet the tolerance.
     pub intervals: Option<usize>,
+    /// Where the anchors' values come from: V_k = L_k, or a linear program. Default: L_k.
+    pub values: Values,
 }
 
 /// The clamp that both clamp constructions compute, and how sharply heads attend to their anchors.
@@ -102,7 +108,11 @@ impl Options for Config {
     fn plan(&self, given: Option<Given>, max_parameters: usize) -> Result<Planned, Refusal> {
         let (clamp, task) = self.clamp.plan(false, given, max_parameters)?;
         let head = TruncatedLinear { clamp, mode: self.clamp.mode, intervals: self.intervals };
-        Ok(Planned::new(task, self.clamp.seed, move |request| head.build(request)))
+        let values = self.values;
+        Ok(Planned::new(task, self.clamp.seed, move |request| match values {
+            Values::Function => head.build(request),
+            Values::LinearProgram => head.build_best(request),
+        }))
     }
 }
 
@@ -235,10 +245,10 @@ impl Clamp {
     }
 
     /// The clamp of the forms less m, as a function of one number.
-    fn provable(&self, m: f64) -> Provable {
+    pub(super) fn provable(&self, m: f64, by_heads: bool) -> Provable {
         let offsets = self.offsets.iter().map(|t| t - m).collect();
-        let variables = Variables::Form { weights: self.weights.clone(), offsets };
-        Provable { function: prove::clamp(self.low, self.high, m), variables }
+        let variables = Variables::Form { weights: self.weights.clone(), offsets, by_heads };
+        Provable::Boxes { function: prove::clamp(self.low, self.high, m), variables }
     }
 
     /// The bound, reduced to b − a: an output within [a, b] cannot be off by more.
@@ -310,22 +320,28 @@ impl TruncatedLinear {
     /// # Errors
     /// [`Refusal`]
     pub fn build(&self, request: Request) -> Result<Construction, Refusal> {
-        self.clamp.check()?;
-        if !self.intervals.is_none_or(|intervals| (1..=MOST_INTERVALS).contains(&intervals)) {
-            return Err(Refusal::invalid("intervals", format!("must be from 1 to {MOST_INTERVALS}")));
-        }
+        self.check()?;
         let profile = profile(self.mode.sharpness(), MOST_INTERVALS, 1);
-        let candidates: Vec<usize> = match self.intervals {
-            Some(intervals) => vec![intervals],
-            None => (1..=MOST_INTERVALS).collect(),
-        };
         let cost = |intervals: &usize| {
             let (bound, rounding) = (self.bound(*intervals, profile), self.rounding(*intervals, profile));
             Cost::of(&bound, &rounding, self.parameters(*intervals))
         };
         let hint = "; truncated-linear-heads splits the range and reaches further";
-        let intervals = choose(request, candidates, cost, hint)?;
+        let intervals = choose(request, self.candidates(), cost, hint)?;
         self.write(intervals, profile).in_float32("low", "input")
+    }
+
+    fn check(&self) -> Result<(), Refusal> {
+        self.clamp.check()?;
+        if !self.intervals.is_none_or(|intervals| (1..=MOST_INTERVALS).contains(&intervals)) {
+            return Err(Refusal::invalid("intervals", format!("must be from 1 to {MOST_INTERVALS}")));
+        }
+        Ok(())
+    }
+
+    /// Numbers of intervals that may be tried.
+    fn candidates(&self) -> Vec<usize> {
+        self.intervals.map_or_else(|| (1..=MOST_INTERVALS).collect(), |intervals| vec![intervals])
     }
 
     fn anchors(&self, intervals: usize) -> Anchors {
@@ -336,10 +352,15 @@ impl TruncatedLinear {
         self.clamp.seq_len().max(intervals + 1)
     }
 
-    /// Number of parameters: map, query and key of 2 columns each, value, output.
+    /// Number of parameters.
     fn parameters(&self, intervals: usize) -> f64 {
+        self.parameters_of_width(intervals, 4.0)
+    }
+
+    /// The same for rows of any width: map, query and key of 2 columns each, value, output.
+    fn parameters_of_width(&self, intervals: usize, width: f64) -> f64 {
         let (rows, flat) = (self.rows(intervals) as f64, (self.clamp.seq_len() * self.clamp.d_in()) as f64);
-        (flat + 1.0) * rows * 4.0 + 4.0 * 5.0 + 1.0
+        (flat + 1.0) * rows * width + width * 5.0 + 1.0
     }
 
     fn bound(&self, intervals: usize, profile: Profile) -> Bound {
@@ -354,23 +375,43 @@ impl TruncatedLinear {
     }
 
     fn rounding(&self, intervals: usize, profile: Profile) -> Bound {
+        self.rounding_at(intervals, self.mode.sharpness(), profile)
+    }
+
+    fn rounding_at(&self, intervals: usize, sharpness: f64, profile: Profile) -> Bound {
         let anchors = self.anchors(intervals);
-        score_rounding(anchors, self.mode.sharpness(), profile)
+        score_rounding(anchors, sharpness, profile)
             .and("linear form", "(d + 3) eps (sum |w| |x| + |t| + |m|)", self.clamp.form_noise())
             .and(
                 "values",
                 "(2 keys felt + 8) eps max(|a|, |b|)",
-                value_noise(felt(self.mode.sharpness()), anchors.low.abs().max(anchors.high.abs())),
+                value_noise(felt(sharpness), anchors.low.abs().max(anchors.high.abs())),
             )
     }
 
     fn write(&self, intervals: usize, profile: Profile) -> Construction {
+        let network = self.network(intervals, self.mode.sharpness(), None);
+        let errors = (self.bound(intervals, profile), self.rounding(intervals, profile));
+        self.construction(
+            intervals,
+            network,
+            self.temperature(intervals, self.mode.sharpness(), self.mode.reason()),
+            errors,
+        )
+    }
+
+    fn temperature(&self, intervals: usize, sharpness: f64, reason: &str) -> Temperature {
+        Temperature { beta: self.anchors(intervals).inverse_temperature(sharpness), reason: reason.to_owned() }
+    }
+
+    /// The head of one size at c = `sharpness`, whose values are its anchors unless they are given.
+    fn network(&self, intervals: usize, sharpness: f64, values: Option<&[f64]>) -> Network {
         let Clamp { weights, offsets, .. } = &self.clamp;
         let (n, d) = (self.clamp.seq_len(), self.clamp.d_in());
         let (anchors, rows) = (self.anchors(intervals), self.rows(intervals));
-        let (c, m) = (self.mode.sharpness(), anchors.centre());
-        let beta = anchors.inverse_temperature(c);
-        let z = Space::new(&[("u", 1), ("one", 1), ("anchor", 1), ("square", 1)]);
+        let (beta, m) = (anchors.inverse_temperature(sharpness), anchors.centre());
+        let parts = [("u", 1), ("one", 1), ("anchor", 1), ("square", 1), ("value", 1)];
+        let z = Space::new(if values.is_some() { &parts } else { &parts[..4] });
 
         let mut map = InputMap::sequence_wise(n * d, rows, z.width());
         let (weight, constant) = (map.linear.weight_mut(), &mut map.constant);
@@ -389,6 +430,9 @@ impl TruncatedLinear {
             };
             constant[(row, z.at("anchor"))] = anchor;
             constant[(row, z.at("square"))] = square;
+            if let Some(values) = values {
+                constant[(row, z.at("value"))] = values.get(row).copied().unwrap_or(m);
+            }
         }
 
         let mut head = Head::zeros(z.width(), 2, 1, 1);
@@ -396,23 +440,38 @@ impl TruncatedLinear {
         head.query.weight[(z.at("one"), 1)] = beta;
         head.key.weight[(z.at("anchor"), 0)] = 1.0;
         head.key.weight[(z.at("square"), 1)] = -1.0;
-        head.value.weight[(z.at("anchor"), 0)] = 1.0;
-        head.value.weight[(z.at("one"), 0)] = m;
+        if values.is_some() {
+            head.value.weight[(z.at("value"), 0)] = 1.0;
+        } else {
+            head.value.weight[(z.at("anchor"), 0)] = 1.0;
+            head.value.weight[(z.at("one"), 0)] = m;
+        }
         head.output[(0, 0)] = 1.0;
 
         let layer = Layer { space: z, map: InputMap { queries: n, keys: rows, ..map }, heads: vec![head] };
+        Network { seq_len: n, d_in: d, d_out: 1, layers: vec![layer], readout: Readout::Rows }
+    }
+
+    fn construction(
+        &self,
+        intervals: usize,
+        network: Network,
+        temperature: Temperature,
+        (bound, rounding): (Bound, Bound),
+    ) -> Construction {
+        let anchors = self.anchors(intervals);
         Construction {
             name: Self::NAME,
             target: self.clamp.target(),
             domain: self.clamp.domain(),
-            network: Network { seq_len: n, d_in: d, d_out: 1, layers: vec![layer], readout: Readout::Rows },
+            network,
             scored: None,
-            sizes: vec![("p".to_owned(), intervals as f64), ("rows".to_owned(), rows as f64)],
-            temperature: Temperature { beta, reason: self.mode.reason().to_owned() },
-            bound: self.bound(intervals, profile),
-            rounding: self.rounding(intervals, profile),
+            sizes: vec![("p".to_owned(), intervals as f64), ("rows".to_owned(), self.rows(intervals) as f64)],
+            temperature,
+            bound,
+            rounding,
             likely: None,
-            provable: Some(self.clamp.provable(m)),
+            provable: Some(self.clamp.provable(anchors.centre(), false)),
             proof: None,
             truth: None,
             hard: hard_points(&self.clamp, &[anchors]),

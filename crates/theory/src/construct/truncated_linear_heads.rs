@@ -227,7 +227,7 @@ impl TruncatedLinearHeads {
             bound: self.bound(heads, profile),
             rounding: self.rounding(heads, profile),
             likely: None,
-            provable: None,
+            provable: Some(self.clamp.provable(f64::midpoint(*low, self.clamp.high), true)),
             proof: None,
             truth: None,
             hard: hard_points(&self.clamp, &parts),

@@ -54,6 +54,11 @@ pub struct Head {
     pub value_size: f64,
     /// Number of roundings of values in double precision.
     pub value_roundings: f64,
+    /// How far the variables that its query reads may be from those of the box: heads may read the same form from weights that are
+    /// rounded differently.
+    pub shift: f64,
+    /// What is taken off every variable first, so that a head on a part of a line works with small numbers.
+    pub origin: f64,
     /// How float32 computes it.
     pub float32: Float32,
 }
@@ -102,6 +107,8 @@ pub struct Enclosed {
     pub slopes: Vec<Interval>,
     /// What float32 adds at most.
     pub rounding: f64,
+    /// What of `middle` comes from variables that are not quite those of the box: no smaller box has less.
+    pub loose: f64,
 }
 
 /// Weights of the keys that count over a box, relative to that of one key.
@@ -202,10 +209,12 @@ impl Head {
 
     /// The output numbers over a box.
     pub fn enclose(&self, sides: &[Interval]) -> Vec<Enclosed> {
+        let sides: Vec<Interval> = sides.iter().map(|side| *side - Interval::point(self.origin)).collect();
         let middle: Vec<f64> = sides.iter().map(|side| side.middle()).collect();
+        let wider = |x: f64| (x.next_up() + self.shift).next_up();
         let radius: Vec<f64> =
-            sides.iter().zip(&middle).map(|(side, m)| (side.high - m).max(m - side.low).next_up()).collect();
-        let sizes: Vec<f64> = sides.iter().map(|side| side.magnitude()).collect();
+            sides.iter().zip(&middle).map(|(side, m)| wider((side.high - m).max(m - side.low))).collect();
+        let sizes: Vec<f64> = sides.iter().map(|side| wider(side.magnitude())).collect();
         let (scores, errors) = self.scores(&middle, &sizes);
         let first = (0..scores.len()).fold(0, |best, k| if scores[k] > scores[best] { k } else { best });
         let reach = |k: usize| {
@@ -265,10 +274,15 @@ impl Head {
                 let error = Interval::point(4.0 * U64 * (of_slopes + of_values));
                 both - *shift * spread + error * Interval::new(-1.0, 1.0)
             });
+            let slopes: Vec<Interval> = slopes.collect();
+            // For every shift the mixture is a function of the box's variables, with slopes within these.
+            let loose = (slopes.iter().map(|slope| slope.magnitude()).sum::<f64>() * self.shift).next_up();
+            let loose = if self.shift == 0.0 { 0.0 } else { loose };
             Enclosed {
-                middle: around(middle),
+                middle: around(middle) + Interval::new(-loose, loose),
                 range: around(spread),
-                slopes: slopes.collect(),
+                slopes,
+                loose,
                 rounding: self.rounding(values, &over, around(spread), &score_errors),
             }
         };
@@ -340,6 +354,7 @@ pub fn enclose(heads: &[Head], sides: &[Interval]) -> Vec<Enclosed> {
             one.range = one.range + more.range;
             one.slopes.iter_mut().zip(&more.slopes).for_each(|(a, b)| *a = *a + *b);
             one.rounding += more.rounding;
+            one.loose += more.loose;
             *size += more.range.magnitude();
         }
     }

@@ -6,8 +6,11 @@
 //! slopes. Boxes are halved until the bound is close to the largest error that was seen. What is proved holds for the real
 //! numbers of the domain and for the weights as they stand in the file; what float32 adds is bounded over the same boxes.
 //!
-//! The boxes are the proof: `python/check_proof.py` reads the weights and the task, and bounds every box anew.
+//! The boxes are the proof: `python/check_proof.py` reads the weights and the task, and bounds every box anew. Where no boxes reach, [`chain`]
+//! writes the inequalities of a construction as exact rationals instead, and the script derives each anew.
 
+pub mod chain;
+mod forms;
 pub mod mixture;
 pub mod search;
 pub mod weights;
@@ -26,17 +29,23 @@ use crate::{
     target::{Enclosure, Target},
 };
 
-use mixture::Affine;
+use chain::{Chain, Step};
+use forms::Forms;
 use search::{Found, Limit, Progress, Question, search};
 use weights::{Group, Row, Weight};
 
-/// What makes a construction provable: its function in few variables.
+/// What makes a construction provable.
 #[derive(Clone, Debug)]
-pub struct Provable {
-    /// The function of these variables.
-    pub function: Target,
-    /// What the variables are.
-    pub variables: Variables,
+pub enum Provable {
+    /// A function in few variables, by boxes.
+    Boxes {
+        /// The function of these variables.
+        function: Target,
+        /// What the variables are.
+        variables: Variables,
+    },
+    /// A chain of inequalities, by exact rationals.
+    Chain(Chain),
 }
 
 /// The variables of a proof.
@@ -53,6 +62,8 @@ pub enum Variables {
         weights: Vec<Vec<f64>>,
         /// The constant. `[seq_len]`
         offsets: Vec<f64>,
+        /// Whether the queries of heads read the form off a row that holds the position's numbers.
+        by_heads: bool,
     },
 }
 
@@ -75,11 +86,17 @@ pub struct Proof {
     /// What float32 adds at most, whatever the order of sums.
     pub rounding: f64,
     /// The largest error at the middle of a box: no bound in exact arithmetic can be lower.
+    #[serde(default, skip_serializing_if = "is_nothing")]
     pub seen: f64,
     /// Number of boxes.
+    #[serde(default, skip_serializing_if = "is_none")]
     pub boxes: usize,
     /// One for each kind of position.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub parts: Vec<Part>,
+    /// The inequalities of a chain, in place of boxes.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub steps: Vec<Step>,
     /// What the proof takes to be true.
     pub rests_on: String,
 }
@@ -97,11 +114,26 @@ pub struct Part {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Summary {
     /// Number of boxes.
+    #[serde(default, skip_serializing_if = "is_none")]
     pub boxes: usize,
     /// The largest error at the middle of a box.
+    #[serde(default, skip_serializing_if = "is_nothing")]
     pub seen: f64,
+    /// Number of inequalities of a chain, in place of boxes.
+    #[serde(default, skip_serializing_if = "is_none")]
+    pub steps: usize,
     /// What the proof takes to be true.
     pub rests_on: String,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "the form that serde asks for")]
+fn is_nothing(number: &f64) -> bool {
+    *number == 0.0
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "the form that serde asks for")]
+fn is_none(count: &usize) -> bool {
+    *count == 0
 }
 
 /// What every proof takes to be true.
@@ -124,7 +156,7 @@ impl Proof {
 
     /// What a certificate keeps of it.
     pub fn summary(&self) -> Summary {
-        Summary { boxes: self.boxes, seen: self.seen, rests_on: self.rests_on.clone() }
+        Summary { boxes: self.boxes, seen: self.seen, steps: self.steps.len(), rests_on: self.rests_on.clone() }
     }
 }
 
@@ -140,6 +172,9 @@ pub fn prove(
     time: Duration,
     mut progress: impl FnMut(Progress),
 ) -> Result<Proof, Refusal> {
+    if let Some(Provable::Chain(chain)) = provable {
+        return Ok(chain.proof());
+    }
     let questions = questions(network, (domain, provable), arrays, time)?;
     let mut proof = Proof {
         format: 1,
@@ -148,6 +183,7 @@ pub fn prove(
         seen: 0.0,
         boxes: 0,
         parts: Vec::new(),
+        steps: Vec::new(),
         rests_on: RESTS_ON.to_owned(),
     };
     let share = time / questions.len().max(1) as u32;
@@ -238,9 +274,10 @@ fn questions(
     arrays: &BTreeMap<String, Array>,
     time: Duration,
 ) -> Result<Vec<(Vec<usize>, Question)>, Refusal> {
-    let Some(Provable { function, variables }) = provable else {
-        let problem = "goes by boxes over one layer of attention: truncated-linear, activation, max-affine on a grid, and seq2seq \
-                       with --method grid can be proved; the bound from formulas needs no --prove";
+    let Some(Provable::Boxes { function, variables }) = provable else {
+        let problem = "goes by boxes over one layer of attention: truncated-linear, truncated-linear-heads, activation, max-affine on a \
+                       grid, and seq2seq with --method grid can be proved; by inequalities relu-network in form t2, and in-context-gd in form e1 on squares without \
+                       the Lasso; the bound from formulas needs no --prove";
         return Err(refused(problem));
     };
     let Some(target) = &function.enclosure else {
@@ -263,13 +300,17 @@ fn questions(
     let file = File { arrays, config: network.config() };
     let layer = &file.config.layers[0];
     let n_keys = layer.keys.unwrap_or(layer.rows);
-    // Four boxes between two keys, along each axis.
-    let boxes = 4.0_f64.powf(d as f64) * n_keys as f64;
-    let seconds = boxes * n_keys as f64 * SECONDS_PER_KEY / rayon::current_num_threads() as f64;
+    // Four boxes between two keys, along each axis; a form passes through the keys of one head after those of another.
+    let n_seen = match variables {
+        Variables::Form { .. } => n_keys * layer.heads.iter().map(|heads| heads.count).sum::<usize>(),
+        _ => n_keys,
+    };
+    let boxes = 4.0_f64.powf(d as f64) * n_seen as f64;
+    let seconds = boxes * n_seen as f64 * SECONDS_PER_KEY / rayon::current_num_threads() as f64;
     if seconds > time.as_secs_f64() {
-        let keys = ((time.as_secs_f64() / seconds).sqrt() * n_keys as f64).floor();
+        let keys = ((time.as_secs_f64() / seconds).sqrt() * n_seen as f64).floor();
         let problem = format!(
-            "would examine {:.1e} boxes of {n_keys} keys, {:.0} minutes at least; --prove-minutes {:.0} allows it, and about {keys} keys \
+            "would examine {:.1e} boxes of {n_seen} keys, {:.0} minutes at least; --prove-minutes {:.0} allows it, and about {keys} keys \
              can be proved in this time",
             boxes,
             (seconds / 60.0).ceil(),
@@ -310,57 +351,19 @@ fn questions(
             }
             Ok(kinds)
         }
-        Variables::Form { weights, offsets } => {
-            let n = network.seq_len;
+        Variables::Form { weights, offsets, by_heads } => {
+            let (n, forms) = (network.seq_len, Forms { weights, offsets });
             let reach: Vec<f64> = low.iter().zip(high).map(|(low, high)| low.abs().max(high.abs())).collect();
-            let (query, keys, side, shift) = by_form(&rows[..n], keys, (weights, offsets), &reach)?;
-            let question = Question { heads: heads(&query, &keys)?, target: target.clone(), sides: vec![side], shift };
+            let question = if *by_heads {
+                let (heads, side) = forms.of_heads(&rows[..n], keys, &groups, &reach)?;
+                Question { heads, target: target.clone(), sides: vec![side], shift: 0.0 }
+            } else {
+                let (query, keys, side, shift) = forms.of_rows(&rows[..n], keys, &reach)?;
+                Question { heads: heads(&query, &keys)?, target: target.clone(), sides: vec![side], shift }
+            };
             Ok(vec![((0..n).collect(), question)])
         }
     }
-}
-
-/// All positions as one, whose variable is the linear form in a row's first column: the query's row, the keys' rows, where the form lies, and
-/// how far the file's form is from the one that was asked for. `reach` is the largest size of each input number.
-fn by_form(
-    rows: &[Row],
-    keys: &[Row],
-    (weights, offsets): (&[Vec<f64>], &[f64]),
-    reach: &[f64],
-) -> Result<(Row, Vec<Row>, Interval, f64), Refusal> {
-    // A row with its form as the one variable.
-    let one = |row: &Row, is_query: bool| {
-        let of = |column: usize| vec![if column == 0 && is_query { 1.0 } else { 0.0 }];
-        let linear: Vec<Vec<f64>> = (0..row.constant.len()).map(of).collect();
-        let mut constant = row.constant.clone();
-        constant[0] = if is_query { 0.0 } else { constant[0] };
-        let error = vec![Affine { offset: 0.0, factors: vec![0.0] }; constant.len()];
-        Row { linear, constant, error }
-    };
-    let d_in = reach.len() / rows.len();
-    let (mut ends, mut shift, mut noise) = ((f64::INFINITY, f64::NEG_INFINITY), 0.0_f64, 0.0_f64);
-    for (position, row) in rows.iter().enumerate() {
-        let sum = |of: &dyn Fn(usize) -> f64| (0..reach.len()).map(|at| of(at) * reach[at]).sum::<f64>();
-        let own = |at: usize| {
-            at.checked_sub(position * d_in).and_then(|at| weights[position].get(at)).copied().unwrap_or(0.0)
-        };
-        let size = sum(&|at| row.linear[0][at].abs()) * (1.0 + 1e-12) + 1e-12;
-        ends = (ends.0.min(row.constant[0] - size), ends.1.max(row.constant[0] + size));
-        let off = sum(&|at| (row.linear[0][at] - own(at)).abs()) + (row.constant[0] - offsets[position]).abs();
-        shift = shift.max(off * (1.0 + 1e-12) + 4.0 * f64::EPSILON * (size + offsets[position].abs()));
-        noise = noise.max(row.error[0].offset + sum(&|at| row.error[0].factors[at]));
-        if row.linear[1..].iter().flatten().any(|w| *w != 0.0) {
-            return Err(refused("needs rows that differ in their forms alone"));
-        }
-    }
-    let mut query = one(&rows[0], true);
-    query.error[0].offset = noise;
-    let mut keys: Vec<Row> = keys.iter().map(|row| one(row, false)).collect();
-    // Columns that hold forms must not be read by keys, which the check of heads sees in the first of them.
-    if let Some(first) = keys.first_mut() {
-        first.linear[0][0] = 1.0;
-    }
-    Ok((query, keys, Interval::new(ends.0, ends.1), shift))
 }
 
 /// clamp(u + centre, low, high) of one variable u.

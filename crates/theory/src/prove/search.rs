@@ -75,6 +75,7 @@ struct Look {
     bound: f64,
     seen: f64,
     rounding: f64,
+    loose: f64,
     axis: usize,
 }
 
@@ -83,9 +84,9 @@ fn look(question: &Question, sides: &[Interval]) -> Look {
     let over = (question.target)(&Jet::variables(sides, Order::First));
     let points: Vec<Interval> = sides.iter().map(|side| Interval::point(side.middle())).collect();
     let at = (question.target)(&Jet::variables(&points, Order::First));
-    let mut worst = Look { bound: 0.0, seen: 0.0, rounding: 0.0, axis: 0 };
+    let mut worst = Look { bound: 0.0, seen: 0.0, rounding: 0.0, loose: 0.0, axis: 0 };
     for ((found, over), at) in enclose(&question.heads, sides).iter().zip(&over).zip(&at) {
-        let Enclosed { middle, range, slopes, rounding } = found;
+        let Enclosed { middle, range, slopes, rounding, loose } = found;
         let here = *middle - at.value;
         let mut most = here.magnitude();
         let (mut axis, mut steepest) = (0, -1.0);
@@ -108,6 +109,7 @@ fn look(question: &Question, sides: &[Interval]) -> Look {
         if !here.is_undefined() {
             worst.seen = worst.seen.max(here.mignitude());
         }
+        worst.loose = worst.loose.max(*loose);
         worst.rounding = worst.rounding.max(if rounding.is_nan() { f64::INFINITY } else { *rounding });
     }
     worst.bound = (worst.bound + question.shift).next_up();
@@ -131,7 +133,8 @@ pub fn search(question: &Question, limit: Limit, mut progress: impl FnMut(Progre
         let goal = seen * (1.0 + limit.gap) + 1e-13 + question.shift;
         let mut rest = Vec::new();
         for (node, sides, look) in open {
-            if look.bound <= goal && look.rounding.is_finite() {
+            // What variables are off by is in the bound, and missing from what was seen.
+            if look.bound <= goal + (2.0 * look.loose).min(4.0 * limit.gap * seen) && look.rounding.is_finite() {
                 bound = bound.max(look.bound);
                 rounding = rounding.max(look.rounding);
             } else {

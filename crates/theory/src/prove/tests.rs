@@ -17,7 +17,19 @@ fn head(rng: &mut SampleRng, keys: usize, d: usize) -> Head {
         (numbers(keys * d, 6.0), numbers(keys, 3.0), vec![numbers(keys, 2.0), numbers(keys, 1.0)]);
     let sizes = (slopes.iter().map(|a| a.abs()).collect(), offsets.iter().map(|c| c.abs()).collect());
     let float32 = Float32 { queries: Vec::new(), keys: Vec::new(), product: 0.0, values: 0.0, scale: 1.0, scaled: 0.0 };
-    Head { d, slopes, offsets, sizes, roundings: 1.0, values, value_size: 0.0, value_roundings: 0.0, float32 }
+    Head {
+        d,
+        slopes,
+        offsets,
+        sizes,
+        roundings: 1.0,
+        values,
+        value_size: 0.0,
+        value_roundings: 0.0,
+        shift: 0.0,
+        origin: 0.0,
+        float32,
+    }
 }
 
 fn value(head: &Head, x: &[f64], output: usize) -> f64 {
@@ -65,6 +77,28 @@ fn mixtures_are_held() {
     }
 }
 
+/// A head whose own variable is another one, less a number, is held at every distance that it may have from that.
+#[test]
+fn shifted_heads_are_held() {
+    let mut rng = Seed(3).probe(Probe::Certificate);
+    let (shift, origin) = (0.02, 3.0);
+    for size in [1e-6, 0.1] {
+        let one = Head { shift, origin, ..head(&mut rng, 9, 1) };
+        let side = Interval::new(2.9, 2.9 + size);
+        let found = &one.enclose(&[side])[0];
+        assert!(found.loose > 0.0 && found.middle.width() >= 2.0 * found.loose, "{found:?}");
+        for _ in 0..200 {
+            let off = 0.99 * shift * (2.0 * rng.random::<f64>() - 1.0);
+            let at = |x: f64| value(&one, &[x - origin + off], 0);
+            let (x, middle) = (side.low + size * rng.random::<f64>(), side.middle());
+            assert!(found.range.low - 1e-13 <= at(x) && at(x) <= found.range.high + 1e-13, "{found:?}");
+            assert!(found.middle.low - 1e-13 <= at(middle) && at(middle) <= found.middle.high + 1e-13, "{found:?}");
+            let slope = (at(x + 1e-6) - at(x - 1e-6)) / 2e-6;
+            assert!(found.slopes[0].low - 1e-6 <= slope && slope <= found.slopes[0].high + 1e-6, "{found:?}");
+        }
+    }
+}
+
 /// The largest mean over a box of weights is attained where weights are at their ends: all 2^keys of them are tried.
 #[test]
 fn ranges_of_mixtures_are_exact() {
@@ -106,6 +140,8 @@ fn the_bound_is_near_the_error() {
         values: vec![vec![1.0, 0.0]],
         value_size: 1.0,
         value_roundings: 0.0,
+        shift: 0.0,
+        origin: 0.0,
         float32,
     };
     let target: Enclosure = Arc::new(|x: &[Jet]| {

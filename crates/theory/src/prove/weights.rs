@@ -15,11 +15,13 @@ pub struct Weight {
 }
 
 impl Weight {
-    fn row(&self, row: usize) -> &[f64] {
+    /// One of its rows.
+    pub fn row(&self, row: usize) -> &[f64] {
         &self.values[row * self.columns..(row + 1) * self.columns]
     }
 
-    fn rows(&self) -> usize {
+    /// Number of rows.
+    pub fn rows(&self) -> usize {
         self.values.len() / self.columns.max(1)
     }
 }
@@ -74,7 +76,8 @@ fn dot(a: &[f64], b: &[f64]) -> f64 {
     a.iter().zip(b).map(|(a, b)| a * b).sum()
 }
 
-fn dot_sizes(a: &[f64], b: &[f64]) -> f64 {
+/// Σ |a_i b_i|.
+pub fn dot_sizes(a: &[f64], b: &[f64]) -> f64 {
     a.iter().zip(b).map(|(a, b)| (a * b).abs()).sum()
 }
 
@@ -83,8 +86,17 @@ fn largest(values: &[f64]) -> f64 {
 }
 
 /// Roundings of a sum of products with these weights.
-fn roundings(weights: &[f64]) -> f64 {
+pub fn roundings(weights: &[f64]) -> f64 {
     (count(weights) - 1.0).max(0.0) + inexact(weights)
+}
+
+/// The same at most for the rows of keys, in which products with 0 are exact.
+fn most_roundings(weights: &[f64], keys: &[Row]) -> f64 {
+    let of = |key: &Row| {
+        let terms = weights.iter().zip(&key.constant).filter(|(_, number)| **number != 0.0);
+        roundings(&terms.map(|(weight, _)| *weight).collect::<Vec<_>>())
+    };
+    keys.iter().map(of).fold(0.0, f64::max)
 }
 
 impl Group {
@@ -114,6 +126,8 @@ impl Group {
             values: Vec::new(),
             value_size: 0.0,
             value_roundings: 8.0,
+            shift: 0.0,
+            origin: 0.0,
             float32: Float32 { queries: Vec::new(), keys: Vec::new(), product: 0.0, values: 0.0, scale, scaled },
         };
         let (mut most_of_query, mut most_of_key) = (0.0_f64, 0.0_f64);
@@ -156,7 +170,7 @@ impl Group {
             all.float32.queries.push((size, error));
             all.float32.keys.push(found);
             (most_of_query, most_of_key) = (most_of_query.max(count(q)), most_of_key.max(count(k)));
-            all.float32.product = all.float32.product.max(roundings(k));
+            all.float32.product = all.float32.product.max(most_roundings(k, keys));
         }
         all.float32.product += all.float32.queries.len() as f64;
         all.roundings += most_of_query + most_of_key + d as f64;
@@ -171,7 +185,8 @@ impl Group {
         let values: Vec<Vec<f64>> = (head * d_value..(head + 1) * d_value)
             .map(|row| keys.iter().map(|key| dot(by_value.row(row), &key.constant)).collect())
             .collect();
-        let of_values = (0..d_value).map(|row| roundings(by_value.row(head * d_value + row))).fold(0.0, f64::max);
+        let of_values =
+            (0..d_value).map(|row| most_roundings(by_value.row(head * d_value + row), keys)).fold(0.0, f64::max);
         let of_output = (0..by_output.rows())
             .map(|row| roundings(&by_output.row(row)[head * d_value..(head + 1) * d_value]))
             .fold(0.0, f64::max);

@@ -3,8 +3,10 @@
 #![allow(clippy::unwrap_used, reason = "a test may stop at the first surprise")]
 
 mod activation;
+mod attacks;
 mod formula;
 mod in_context_gd;
+mod interpreter;
 mod max_affine;
 mod prefix;
 mod program;

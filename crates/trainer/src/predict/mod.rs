@@ -6,6 +6,7 @@
 mod arrays;
 mod fasta;
 mod json;
+mod numbers;
 mod series;
 mod table;
 

@@ -72,6 +72,17 @@ impl Head {
         Self { intervals, values, error, slope: shape.slope, noise: shape.noise, mass: shape.mass }
     }
 
+    /// The head with given values, `beyond` of them beyond either end of its range, for a curve of u whose second derivative is at most
+    /// `bend`, both in units of anchors.
+    pub fn of_values(values: Vec<f64>, beyond: usize, curve: impl Fn(f64) -> f64, bend: f64) -> Self {
+        let intervals = values.len() - 1 - 2 * beyond;
+        let mut error = 0.0_f64;
+        let shape = study(&values, beyond, intervals, |u, found| error = error.max((found - curve(u)).abs()));
+        // Between points of the lattice, a chord is off by an eighth of the second derivative.
+        let error = error + (bend + shape.bend) / (8.0 * (LATTICE * LATTICE) as f64);
+        Self { intervals, values, error, slope: shape.slope, noise: shape.noise, mass: shape.mass }
+    }
+
     /// The head for squares of numbers within ±1.
     pub fn of_squares(anchors: usize) -> Self {
         let intervals = anchors - 1 - 2 * BEYOND_OF_SQUARES;

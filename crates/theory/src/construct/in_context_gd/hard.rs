@@ -9,7 +9,7 @@ impl InContextGd {
     /// Prompts that are hard for every form: labels of a linear function; corners with labels that drive w as far as
     /// possible; identical examples (errors do not average out); one large example among small ones (its residual
     /// grows); all zeros; and, for losses and penalties with kinks, labels that lead there.
-    pub(super) fn hard(&self) -> Vec<(&'static str, Vec<Vec<f64>>)> {
+    pub(in crate::construct) fn hard(&self) -> Vec<(&'static str, Vec<Vec<f64>>)> {
         let Self { points, d, x_max, y_max, .. } = *self;
         let mut rng = Probe::Prompt.rng();
         let mut signs =

@@ -23,22 +23,22 @@ use super::{InContextGd, power};
 
 impl InContextGd {
     /// λ = d x², an upper bound on the eigenvalues of XᵀX/N.
-    pub(super) fn curvature(&self) -> f64 {
+    pub(in crate::construct) fn curvature(&self) -> f64 {
         self.d as f64 * self.x_max.powi(2)
     }
 
     /// √d x, an upper bound on the length of every input.
-    pub(super) fn input_norm(&self) -> f64 {
+    pub(in crate::construct) fn input_norm(&self) -> f64 {
         self.curvature().sqrt()
     }
 
     /// L, an upper bound on the second derivatives of F without |w|₁.
-    pub(super) fn smoothness(&self) -> f64 {
+    pub(in crate::construct) fn smoothness(&self) -> f64 {
         self.loss.bend() * self.curvature() + self.ridge
     }
 
     /// q, what is left of an error of w after another step.
-    pub(super) fn contraction(&self) -> f64 {
+    pub(in crate::construct) fn contraction(&self) -> f64 {
         (1.0 - self.rate * self.ridge).abs().max((1.0 - self.rate * self.smoothness()).abs())
     }
 
@@ -48,7 +48,7 @@ impl InContextGd {
     }
 
     /// Upper bound on how far an error of slopes with root mean square 1 moves w, s steps later.
-    pub(super) fn gain(&self, s: usize) -> f64 {
+    pub(in crate::construct) fn gain(&self, s: usize) -> f64 {
         if !self.is_linear() {
             return self.rate * self.input_norm() * power(self.contraction(), s);
         }
@@ -68,7 +68,7 @@ impl InContextGd {
     }
 
     /// ρ, an upper bound on the root mean square of slopes.
-    pub(super) fn mean_slope(&self) -> f64 {
+    pub(in crate::construct) fn mean_slope(&self) -> f64 {
         match self.loss {
             ExampleLoss::Squared => self.y_max,
             ExampleLoss::Huber { threshold } => threshold.min((2.0 * self.start()).sqrt()),
@@ -77,7 +77,7 @@ impl InContextGd {
     }
 
     /// Upper bound on every slope of step t.
-    pub(super) fn largest_slope(&self, t: usize) -> f64 {
+    pub(in crate::construct) fn largest_slope(&self, t: usize) -> f64 {
         let (many, reach) = ((self.points as f64).sqrt(), self.input_norm() * self.weight_norm() + self.y_max);
         match self.loss {
             ExampleLoss::Squared if self.descent().is_plain() => self.largest_residual(t),
@@ -93,7 +93,7 @@ impl InContextGd {
     }
 
     /// No slope is beyond this, whatever w is.
-    pub(super) fn slope_limit(&self) -> f64 {
+    pub(in crate::construct) fn slope_limit(&self) -> f64 {
         match self.loss {
             ExampleLoss::Squared => f64::INFINITY,
             ExampleLoss::Huber { threshold } => threshold,
@@ -102,7 +102,7 @@ impl InContextGd {
     }
 
     /// Upper bound on every |r_i| of step t of gradient descent on squares without penalties.
-    pub(super) fn largest_residual(&self, t: usize) -> f64 {
+    pub(in crate::construct) fn largest_residual(&self, t: usize) -> f64 {
         let base = 1.0 - self.rate * self.curvature();
         // l: the minimum of (1 − η h)^t over η h from 0 to η λ; if that reaches beyond 1, even powers go down to 0.
         let low = if base < 0.0 && t > 0 && t.is_multiple_of(2) { 0.0 } else { power(base, t) };
@@ -110,7 +110,7 @@ impl InContextGd {
     }
 
     /// Upper bound on |w_t| for all t up to k.
-    pub(super) fn weight_norm(&self) -> f64 {
+    pub(in crate::construct) fn weight_norm(&self) -> f64 {
         let (time, start) = (self.rate * self.steps as f64, self.start());
         let steep = self.rate * self.smoothness();
         let fast = match (self.is_linear(), steep > 1.0) {

@@ -20,7 +20,7 @@
 use headway_plain::Readout;
 
 use super::{
-    InContextGd, power, readout,
+    InContextGd, chain, power, readout,
     slopes::Slopes,
     steps,
     threshold::{self, SoftThreshold},
@@ -31,6 +31,7 @@ use crate::{
     interpolation::F32_ROUNDOFF,
     network::Network,
     places::GAP,
+    prove::Provable,
     refusal::Refusal,
     space::Space,
 };
@@ -298,7 +299,7 @@ impl<'a> MirrorPlan<'a> {
             bound: self.bound(gd),
             rounding: self.rounding(gd),
             likely: None,
-            provable: None,
+            provable: chain::chain(gd, [self.delta, self.readout], rows).map(Provable::Chain),
             proof: None,
             truth: None,
             hard: gd.hard(),

@@ -19,12 +19,12 @@ const NOTHING: usize = 4;
 pub(super) const ROUNDINGS: f64 = 12.0;
 
 /// The δ' that makes the error of |z| ≤ `reach` and the roundings of 1/δ' together smallest.
-pub(super) fn scale(reach: f64) -> f64 {
+pub(in crate::construct) fn scale(reach: f64) -> f64 {
     (ROUNDINGS * F32_ROUNDOFF * 45.0 / reach.powi(5)).powf(0.2)
 }
 
 /// How far z is off at scale δ', for |z| ≤ `reach`.
-pub(super) fn error(scale: f64, reach: f64) -> f64 {
+pub(in crate::construct) fn error(scale: f64, reach: f64) -> f64 {
     scale.powi(4) * reach.powi(5) / 180.0
 }
 

@@ -6,7 +6,8 @@ use headway_plain::{
 };
 
 use super::{
-    APART, FormPlan, ReluNetwork, Written, gather_layer, gather_parameters, scatter_layer, scatter_parameters,
+    APART, FormPlan, GATE, GATE_ROUNDING, ReluNetwork, Written, chain, gather_layer, gather_parameters, scatter_layer,
+    scatter_parameters,
     units::{Gather, ScatterRounding, Units, rounding_formula},
 };
 use crate::{
@@ -15,12 +16,11 @@ use crate::{
     interpolation::F32_ROUNDOFF,
     mixing::{Noise, Roundings},
     network::Layer,
+    prove::chain::Chain,
     refusal::Refusal,
     space::Space,
 };
 
-/// sup_t t σ(−t): the largest difference between relu(u) and u σ(β u), times β.
-const GATE: f64 = 0.278_465;
 /// The |t| at which that is attained.
 const GATE_AT: f64 = 1.2785;
 /// Largest β at which float32 still distinguishes β and β + M.
@@ -88,9 +88,7 @@ impl FormPlan for GatePlan<'_> {
 
     fn rounding(&self, beta: f64, roundings: Roundings) -> Bound {
         let total = self.units.weight();
-        // A score difference t = β u has an error of ε (4 |t| + 8 M + 16), exponentials included, and moves the output
-        // by |u| σ'(t) times that.
-        let gates = F32_ROUNDOFF * (0.224 * (8.0 * APART + 16.0) + 4.0 * 0.44) / beta;
+        let gates = F32_ROUNDOFF * GATE_ROUNDING / beta;
         // The sum of both exponentials, its inverse, a product, and the sum of two.
         let own = vec![Noise::of(1.0, 4.0); self.units.count()];
         Bound::default()
@@ -116,6 +114,12 @@ impl FormPlan for GatePlan<'_> {
 
     fn parameters(&self, _: f64) -> f64 {
         parameters(self.units)
+    }
+
+    fn chain(&self, beta: f64) -> Option<Chain> {
+        let Self { units, gather, noise, leak, scatter } = self;
+        let scatter = scatter.bound(Roundings::Any);
+        Some(chain::Parts { units, gather, noise, leak: *leak, scatter, beta }.chain())
     }
 
     fn write(&self, beta: f64) -> Written {

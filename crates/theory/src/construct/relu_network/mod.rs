@@ -22,6 +22,7 @@
 //! Attention Heads".
 
 mod anchored;
+mod chain;
 mod gated;
 mod readout;
 mod units;
@@ -48,6 +49,7 @@ use crate::{
     interpolation::Mode,
     mixing::Roundings,
     network::{Layer, Network},
+    prove::{Provable, chain::Chain},
     refusal::Refusal,
     space::Space,
 };
@@ -57,6 +59,12 @@ pub use weights::ReluWeights;
 
 /// Difference in score between keys that count and those that should not: e⁻⁶⁴ = 1.6e-28.
 const APART: f64 = 64.0;
+
+/// sup_t t σ(−t): the largest difference between relu(u) and u σ(β u), times β.
+const GATE: f64 = 0.278_465;
+/// In units of ε/β: a score difference t = β u has an error of ε (4 |t| + 8 M + 16), exponentials included, and moves the output by |u| σ'(t)
+/// times that; sup |t| σ'(t) < 0.224 and sup t² σ'(t) < 0.44.
+const GATE_ROUNDING: f64 = 0.224 * (8.0 * APART + 16.0) + 4.0 * 0.44;
 
 /// Options of [`ReluNetwork`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -266,6 +274,11 @@ trait FormPlan {
     /// The weights, and values of units at which they are hard to get right.
     fn write(&self, size: Self::Size) -> Written;
 
+    /// The error as a chain of inequalities, which a proof writes down; `None` if there is none for the form.
+    fn chain(&self, _: Self::Size) -> Option<Chain> {
+        None
+    }
+
     /// Chooses a size and writes the weights. `hint` says what to do if no size fits.
     fn build(
         &self,
@@ -293,7 +306,7 @@ trait FormPlan {
             bound: self.bound(size),
             rounding: self.rounding(size, Roundings::Any),
             likely: Some(self.rounding(size, Roundings::Independent)),
-            provable: None,
+            provable: self.chain(size).map(Provable::Chain),
             proof: None,
             truth: None,
             hard: units.hard_points(&values),

@@ -175,7 +175,7 @@ fn certified(options: &Seq2seq, fitted: Fitted, compiled: Construction, wanted: 
         }
         _ => unreachable!("a fit is judged by its own source"),
     }
-    Construction { name: Seq2seq::NAME, target, bound, sizes, hard, ..compiled }
+    Construction { name: Seq2seq::NAME, target, bound, sizes, hard, provable: None, ..compiled }
 }
 
 /// Fits `units` random units to the function or to the samples.

@@ -253,7 +253,7 @@ impl GridPlan<'_> {
             bound: self.bound(cells),
             rounding: self.rounding(cells),
             likely: None,
-            provable: Some(Provable { function: self.target.clone(), variables: Variables::Sequence }),
+            provable: Some(Provable::Boxes { function: self.target.clone(), variables: Variables::Sequence }),
             proof: None,
             truth: None,
             hard: self.hard_points(cells),
