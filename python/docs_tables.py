@@ -679,8 +679,8 @@ def accuracies():
     """What strategies prove of networks that name the largest token, beside trying every word."""
     rows = []
     for name, found in result("accuracy")["values"].items():
-        share = lambda proved: f"{int(1e4 * proved['accuracy']) / 100:.2f} %"  # noqa: E731
-        cost = lambda proved: f"{share(proved)}, {proved['operations']:.0e}, {digits(proved['seconds'])} s"  # noqa: E731
+        left = lambda proved: f"all but {proved['of'] - proved['words']:,.0f}"  # noqa: E731
+        cost = lambda proved: f"{left(proved)}: {digits(proved['operations'], 2)}, {digits(proved['seconds'], 2)} s"  # noqa: E731
         by_name = {proved["name"]: proved for proved in found["proved"]}
         cells = [cost(by_name[key]) for key in ("ranges", "mixtures", "bounded mixtures", "every word")]
         rows.append([name.replace("-", " "), f"{found['vocab']}^{found['k']}", *cells])
@@ -698,10 +698,10 @@ def worst_boxes():
     return table(["training", "largest error, seeds 0, 1, 2", "test mean square error"], rows)
 
 
-def statistical_models():
+def statistical_models(name="theory-statistical-models"):
     """Certificates of the statistical models in context."""
     rows = []
-    for name, certificate in result("theory-statistical-models")["values"].items():
+    for name, certificate in result(name)["values"].items():
         if name.startswith("printed"):
             continue
         numbers = [certificate["bound"]["value"], certificate["rounding"]["value"], certificate["float32"]["error"]]
@@ -928,6 +928,7 @@ TABLES = {
     "theory-rates": rates,
     "theory-sizes": sizes_against_tolerance,
     "theory-sizes-parts": sizes_at_a_hundredth,
+    "theory-interpreter": lambda: statistical_models("theory-interpreter"),
     "theory-statistical-models": statistical_models,
     "in-context": in_context,
     "rank-collapse": rank_collapse,

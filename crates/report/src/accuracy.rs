@@ -18,15 +18,18 @@ pub fn page(network: &Provenance, [vocab, k]: [usize; 2], all: &[Proved], left_o
     let best = all.iter().filter(|proved| proved.strategy.is_some()).max_by(|a, b| a.words.total_cmp(&b.words));
     let tried = all.iter().find(|proved| proved.strategy.is_none());
     if let Some(best) = best {
-        let truth = tried.map(|tried| format!("; {} are, as trying every word shows", percent(tried.accuracy())));
+        let truth = tried.map(|tried| format!("; trying every word finds {:.0} that are not", tried.of - tried.words));
         findings.push(format!(
-            "At least {} of all {vocab}^{k} words are answered rightly, proved by {} without trying one{}.",
+            "Of all {vocab}^{k} words all but {:.0} are answered rightly ({}), proved by {} without trying one{}.",
+            best.of - best.words,
             percent(best.accuracy()),
             name(best),
             truth.unwrap_or_default()
         ));
     } else if let Some(tried) = tried {
-        findings.push(format!("{} of all {vocab}^{k} words are answered rightly.", percent(tried.accuracy())));
+        let wrong = tried.of - tried.words;
+        findings
+            .push(format!("Of all {vocab}^{k} words all but {wrong:.0} are answered rightly, by trying every word."));
     }
     findings.extend(left_out.iter().map(|(name, size)| format!("Left out: {name}, {size:.0e} steps.")));
     findings.push(RESTS_ON.to_owned());

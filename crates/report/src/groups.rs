@@ -180,6 +180,17 @@ pub(super) fn differences(groups: &[Group], first_column: &str) -> Table {
     Table { header, rows }
 }
 
+/// Longest text of a value that is shown as it is.
+const LONGEST_VALUE: usize = 60;
+
+/// A value, of a long list its length.
+fn short(value: &toml::Value) -> String {
+    match (value, plain(value)) {
+        (toml::Value::Array(all), text) if text.chars().count() > LONGEST_VALUE => format!("[{} values]", all.len()),
+        (_, text) => text,
+    }
+}
+
 /// Keys whose values differ between groups, each with its value in every group.
 fn differences_of(groups: &[&Group]) -> Vec<(String, Vec<Option<String>>)> {
     let settings: Vec<Vec<(String, toml::Value)>> =
@@ -192,7 +203,7 @@ fn differences_of(groups: &[&Group]) -> Vec<(String, Vec<Option<String>>)> {
     }
     let value = |settings: &Vec<(String, toml::Value)>, key: &str| {
         let found = settings.iter().find(|(name, _)| name == key)?;
-        Some(plain(&found.1))
+        Some(short(&found.1))
     };
     let all = keys.into_iter().map(|key| {
         let values: Vec<Option<String>> = settings.iter().map(|settings| value(settings, key)).collect();

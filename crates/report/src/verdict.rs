@@ -103,7 +103,7 @@ fn best_blind(metric: &str, all: impl Iterator<Item = Contender>) -> Option<Cont
     best(metric, all.filter(|(name, _)| BLIND.contains(&name.as_str())))
 }
 
-/// Relative difference up to which one seed shows nothing: the chance of another seed is about as large.
+/// Relative difference up to which fewer than three seeds show nothing: the chance of another seed is about as large.
 const NEAR: f64 = 0.01;
 
 /// The verdict between a network and the best predictor, and whether the network has learned anything, which a predictor that answers
@@ -111,12 +111,12 @@ const NEAR: f64 = 0.01;
 fn with_blind(metric: &str, [network, best]: [Contender; 2], blind: Option<Contender>) -> Option<String> {
     let learned = blind.and_then(|blind| {
         let (reached, told) = (mean(&network)?, mean(&blind)?);
-        let near = (reached - told).abs() <= NEAR * told.abs() && network.1.len().min(blind.1.len()) < 2;
+        let near = (reached - told).abs() <= NEAR * told.abs() && network.1.len().min(blind.1.len()) < 3;
         let ([first, second], told) = (in_order(metric, [network.clone(), blind.clone()])?, number(told));
         if near {
-            let name = &blind.0;
+            let (name, seeds) = (&blind.0, if network.1.len() < 2 { "one seed does" } else { "two seeds do" });
             return Some(format!(
-                " {name}, which sees nothing of the input, has {told}: one seed does not show that the network has learned anything."
+                " {name}, which sees nothing of the input, has {told}: {seeds} not show that the network has learned anything."
             ));
         }
         let outcome = Outcome::of(Difference::between(&first.1, &second.1).as_ref());

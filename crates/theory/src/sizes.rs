@@ -11,8 +11,8 @@ use crate::{
     Refusal,
     cells::Attention,
     construct::{
-        Construction, ConstructionConfig, Request, activation, formula, in_context_gd, max_affine, options::Ends,
-        prefix, relu_network, seq2seq, truncated_linear, truncated_linear_heads,
+        Construction, ConstructionConfig, Request, activation, formula, in_context_gd, interpreter, max_affine,
+        options::Ends, prefix, relu_network, seq2seq, truncated_linear, truncated_linear_heads,
     },
 };
 
@@ -239,6 +239,7 @@ pub const SUBJECTS: &[Subject] = &[
         target: DESCENT,
         of: Source::Built(|| descent(|gd| gd.loss = in_context_gd::LossName::Logistic)),
     },
+    Subject { id: "interpreter", target: DESCENT, of: Source::Built(interpreter) },
 ];
 
 const CLAMP: &str = "clamp(w . x_i + t_i, -1, 1), 8 positions of 2 numbers within ±1";
@@ -270,6 +271,10 @@ fn descent(change: fn(&mut in_context_gd::Config)) -> ConstructionConfig {
     let mut config = in_context_gd::Config { points: 8, d: 2, steps: 3, ..Default::default() };
     change(&mut config);
     ConstructionConfig::InContextGd(config)
+}
+
+fn interpreter() -> ConstructionConfig {
+    ConstructionConfig::Interpreter(interpreter::Config { points: 8, d: 2, steps: 3, ..Default::default() })
 }
 
 /// A network of units without rows or heads.

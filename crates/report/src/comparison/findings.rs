@@ -49,9 +49,18 @@ pub(super) fn verdict(comparison: &Comparison, block: &Block, lines: &[Line]) ->
     let sentence = verdict::sentence(&block.metric, means, outcome);
     let better = scored(false).into_iter().find(|line| rank(line) < rank(&first));
     let better = better.map(|line| format!(" {} is better than every row: {}.", line.name, line.sentence()));
-    let blind =
-        scored(false).into_iter().find(|line| BLIND.contains(&line.name.as_str()) && rank(line) <= rank(&first));
-    let blind = blind.map(|line| format!(" {} sees nothing of the input: no row has learned anything.", line.name));
+    let blind = scored(false).into_iter().filter(|line| BLIND.contains(&line.name.as_str()));
+    let blind = blind.min_by(|a, b| rank(a).total_cmp(&rank(b))).and_then(|line| {
+        let is_clear = Outcome::of(Difference::between(&first.by_seed, &line.by_seed).as_ref()) == Outcome::Apart;
+        let says = if rank(&line) <= rank(&first) {
+            "no row has learned anything"
+        } else if is_clear {
+            return None;
+        } else {
+            "it is not clear that the best row has learned anything"
+        };
+        Some(format!(" {} sees nothing of the input: {says}.", line.name))
+    });
     Some(format!("{}: {sentence}{}{}", heading(block), better.unwrap_or_default(), blind.unwrap_or_default()))
 }
 

@@ -115,7 +115,7 @@ pub struct TrainConfig {
     /// The run keeps the boxes. Default: none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub worst_boxes: Option<WorstBoxes>,
-    /// Share of the training examples that come from these boxes. Default 0.25, with boxes.
+    /// Share of the training examples that come from these boxes. Default: a quarter.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub worst_share: Option<f64>,
     /// Whether what is logged is written for TensorBoard too, into event files in the run's folder. Default `false`.

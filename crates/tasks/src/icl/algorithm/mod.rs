@@ -66,13 +66,13 @@ pub struct AlgorithmsConfig {
     pub d: usize,
     /// Number of examples N of a prompt; the query is one more row, and so is every anchor of the tables. Default 20.
     pub n_points: usize,
-    /// Standard deviation of the noise added to the y of every example, in units of y. Default 1/30.
+    /// Standard deviation of the noise added to the y of every example, in units of y. Default: one thirtieth.
     pub noise: f64,
     /// Distribution of every coordinate of x. Default U(-1, 1).
     pub input: Distribution,
     /// Distribution of every coordinate of w. Default U(-0.16, 0.16).
     pub weights: Distribution,
-    /// Algorithms, one of which is drawn for every prompt. Default all.
+    /// Algorithms, one of which is drawn for every prompt. Default: all of them.
     pub algorithms: Vec<Algorithm>,
     /// Number of steps. Default 10.
     pub steps: usize,
