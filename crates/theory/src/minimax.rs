@@ -32,7 +32,9 @@ pub fn best_first_values(c: f64, points: &[(f64, f64)], start: &[f64], most: f64
         .zip(&patterns)
         .map(|((_, wanted), pattern)| wanted - pattern.iter().map(|(k, p)| p * start[*k]).sum::<f64>())
         .collect();
-    patterns.iter_mut().for_each(|pattern| pattern.retain(|(k, _)| *k < n));
+    for pattern in &mut patterns {
+        pattern.retain(|(k, _)| *k < n);
+    }
     let unit = rest.iter().fold(0.0_f64, |top, r| top.max(r.abs()));
     if unit == 0.0 || !unit.is_finite() {
         return (unit == 0.0).then(|| Best { values: start.to_vec(), least: 0.0 });

@@ -1,5 +1,7 @@
 //! Prompts that hold an algorithm: what is written is what is read, and tables are the functions that they stand for.
 
+#![allow(clippy::float_cmp, reason = "answers are those of one computation, or of others")]
+
 use headway_tasks::{
     Inputs, Seed, Split, Stream, Targets, Task, TaskSpec,
     icl::algorithm::{Algorithm, Algorithms, AlgorithmsConfig, Programs},

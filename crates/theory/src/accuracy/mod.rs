@@ -131,7 +131,7 @@ pub fn try_all(
     let mut right = 0_usize;
     for first in (0..all).step_by(BATCH) {
         let numbers: Vec<Vec<usize>> = (first..all.min(first + BATCH)).map(|at| word(at, vocab, k)).collect();
-        let ids: Vec<i64> = numbers.iter().flatten().map(|token| *token as i64).collect();
+        let ids: Vec<i64> = numbers.iter().flatten().filter_map(|token| i64::try_from(*token).ok()).collect();
         let ids = Tensor::<2, Int>::from_data(TensorData::new(ids, [numbers.len(), k]), device);
         let answers = model.forward(Input::Tokens(ids)); // [batch, k, vocab]
         let answers = weights::to_host(answers.narrow(1, k - 1, 1));

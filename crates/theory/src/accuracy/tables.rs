@@ -98,7 +98,9 @@ impl Tables {
             size += largest;
             for scores in scores.chunks_exact_mut(k * vocab) {
                 let most = scores.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-                scores.iter_mut().for_each(|score| *score = (*score - most).exp());
+                for score in scores {
+                    *score = (*score - most).exp();
+                }
             }
             heads.push(Head { weight: scores, value });
         }

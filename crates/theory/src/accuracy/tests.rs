@@ -1,4 +1,5 @@
 #![allow(clippy::unwrap_used, reason = "a test may stop at the first surprise")]
+#![allow(clippy::float_cmp, reason = "numbers of words are whole")]
 
 use burn::tensor::Device;
 use headway_model::{InputDims, IoDims, ModelConfig, plain::Parameters, weights};

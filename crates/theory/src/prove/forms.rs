@@ -168,14 +168,15 @@ fn read(query: &[f64], position: usize, row: &Row, sizes: &[&[f64]]) -> Result<R
     let first = if columns == d_in { 0 } else { position * d_in };
     let mut read = Read { factors: vec![0.0; d_in], constant: 0.0, noise: 0.0 };
     let mut terms = Vec::new();
+    let is_one = |number: f64| number.to_bits() == 1.0_f64.to_bits();
     for ((weight, linear), constant) in query.iter().zip(&row.linear).zip(&row.constant) {
         let mut found = linear.iter().enumerate().filter(|(_, factor)| **factor != 0.0);
         // Products with 1 are exact, and so is a sum of one term.
         match (found.next(), found.next()) {
             (None, _) if *constant == 0.0 => continue,
-            (None, _) if *constant == 1.0 && read.constant == 0.0 => read.constant = *weight,
+            (None, _) if is_one(*constant) && read.constant == 0.0 => read.constant = *weight,
             (Some((at, factor)), None)
-                if *factor == 1.0 && *constant == 0.0 && at.checked_sub(first).is_some_and(|at| at < d_in) =>
+                if is_one(*factor) && *constant == 0.0 && at.checked_sub(first).is_some_and(|at| at < d_in) =>
             {
                 if read.factors[at - first] != 0.0 {
                     return Err(refused("needs rows that copy each number once"));

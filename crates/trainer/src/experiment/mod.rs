@@ -425,18 +425,6 @@ impl Experiment {
         if train.early_stopping.as_ref().is_some_and(|early| !(early.min_delta >= 0.0 && early.min_delta.is_finite())) {
             refuse("train.early_stopping.min_delta", "must be 0 or more");
         }
-        if train.worst_share.is_some_and(|share| !(share > 0.0 && share <= 1.0)) {
-            refuse("train.worst_share", "must be above 0 and at most 1");
-        }
-        if train.worst_share.is_some() && train.worst_boxes.is_none() {
-            refuse("train.worst_share", "is the share of train.worst_boxes, which is not given");
-        }
-        if train.worst_boxes.is_some() && !matches!(self.data, DataConfig::Fresh { .. }) {
-            refuse(
-                "train.worst_boxes",
-                "are for examples that are drawn anew; with a fixed training set, leave them out",
-            );
-        }
         for (at, &times) in train.test_lengths.iter().enumerate() {
             if times < 2 || train.test_lengths[..at].contains(&times) {
                 refuse(
@@ -461,11 +449,7 @@ impl Experiment {
             .extend(optimizer.map(|(key, problem)| (format!("optimizer.{}.{key}", self.optimizer.name()), problem)));
         let task = self.task.validate();
         let sound = task.is_empty();
-        if let (Some(WorstBoxes::Boxes(boxes)), true) = (&self.train.worst_boxes, sound) {
-            let TaskDims { seq_len, input, .. } = self.task.dims();
-            let width = if let TaskInput::Continuous { d_in } = input { seq_len * d_in } else { 0 };
-            problems.extend(boxes.problem(width).map(|problem| ("train.worst_boxes".to_owned(), problem)));
-        }
+        problems.extend(self.boxes(sound));
         if let Some(end) = self.task.curriculum_end().filter(|_| sound) {
             let key = format!("task.{}.curriculum", self.task.name());
             let batches = train.steps.saturating_mul(train.accumulate);
@@ -500,6 +484,28 @@ impl Experiment {
         problems.extend(model.map(|p| (join(&format!("model.{}", self.model.name()), p.key), p.problem)));
         let further = self.further(&problems);
         problems.extend(further);
+        problems
+    }
+
+    /// What is wrong with the boxes that examples come from, of a task that is `sound` or not.
+    fn boxes(&self, sound: bool) -> Vec<(String, String)> {
+        let TrainConfig { worst_boxes, worst_share, .. } = &self.train;
+        let mut problems = Vec::new();
+        let mut refuse = |key: &str, problem: &str| problems.push((format!("train.{key}"), problem.to_owned()));
+        if worst_share.is_some_and(|share| !(share > 0.0 && share <= 1.0)) {
+            refuse("worst_share", "must be above 0 and at most 1");
+        }
+        if worst_share.is_some() && worst_boxes.is_none() {
+            refuse("worst_share", "is the share of train.worst_boxes, which is not given");
+        }
+        if worst_boxes.is_some() && !matches!(self.data, DataConfig::Fresh { .. }) {
+            refuse("worst_boxes", "are for examples that are drawn anew; with a fixed training set, leave them out");
+        }
+        if let (Some(WorstBoxes::Boxes(boxes)), true) = (worst_boxes, sound) {
+            let TaskDims { seq_len, input, .. } = self.task.dims();
+            let width = if let TaskInput::Continuous { d_in } = input { seq_len * d_in } else { 0 };
+            boxes.problem(width).into_iter().for_each(|problem| refuse("worst_boxes", &problem));
+        }
         problems
     }
 

@@ -1,7 +1,7 @@
 //! One frozen network that executes the algorithm that its prompt describes.
 //!
 //! A prompt holds examples, a query, and an algorithm as two tables, whose rows are anchors with keys and values
-//! ([`Programs`](headway_tasks::icl::algorithm::Programs)). The network runs
+//! ([`Programs`]). The network runs
 //!
 //! v = u − 1/N Σ_i (Φ(w · x_i − a_i) − b_i) x_i,   w = v − Ψ(v),   u = v − Ω(v)
 //!

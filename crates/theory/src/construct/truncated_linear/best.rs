@@ -124,7 +124,7 @@ mod tests {
                 let weights: Vec<f64> = (0..=intervals).map(|k| (score(k) - most).exp()).collect();
                 weights.iter().zip(&values).map(|(w, v)| w * v).sum::<f64>() / weights.iter().sum::<f64>()
             };
-            let worst = (-8000..=1000 * (intervals as i32 + 8))
+            let worst = (-8000..=1000 * (i32::try_from(intervals).unwrap() + 8))
                 .map(|at| f64::from(at) / 1000.0)
                 .map(|u| (head(u) - u.clamp(0.0, top)).abs())
                 .fold(0.0, f64::max);
