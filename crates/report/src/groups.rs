@@ -201,15 +201,16 @@ fn differences_of(groups: &[&Group]) -> Vec<(String, Vec<Option<String>>)> {
             keys.push(key);
         }
     }
-    let value = |settings: &Vec<(String, toml::Value)>, key: &str| {
-        let found = settings.iter().find(|(name, _)| name == key)?;
-        Some(short(&found.1))
+    let value = |settings: &[(String, toml::Value)], key: &str| {
+        settings.iter().find(|(name, _)| name == key).map(|(_, value)| value.clone())
     };
     let all = keys.into_iter().map(|key| {
-        let values: Vec<Option<String>> = settings.iter().map(|settings| value(settings, key)).collect();
+        let values: Vec<Option<toml::Value>> = settings.iter().map(|settings| value(settings, key)).collect();
         (key.clone(), values)
     });
-    all.filter(|(_, values)| values.iter().any(|value| *value != values[0])).collect()
+    all.filter(|(_, values)| values.iter().any(|value| *value != values[0]))
+        .map(|(key, values)| (key, values.iter().map(|value| value.as_ref().map(short)).collect()))
+        .collect()
 }
 
 /// Means and intervals as a series of a figure.
