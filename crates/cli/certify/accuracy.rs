@@ -34,8 +34,8 @@ pub fn run(
             "is about the largest error of a network of numbers; of a network on max_of_k the accuracy is proved";
         return Err(Refusal::invalid(option, problem).into());
     }
-    let tables =
-        Tables::of(&function_of_vectors(loaded)?).map_err(|error| Refusal::invalid("accuracy", error.to_string()))?;
+    let refused = |problem: String| headway_trainer::Error::argument(args.checkpoint.display().to_string(), problem);
+    let tables = Tables::of(&function_of_vectors(loaded)?).map_err(|error| refused(error.to_string()))?;
     let mut proved = Vec::new();
     let mut left_out = Vec::new();
     for strategy in Strategy::ALL {
