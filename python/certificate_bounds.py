@@ -203,7 +203,7 @@ class Prefix:
     def __init__(self, folder):
         d = folder.d_in
         z, rng = folder.weights["layers.0.map.position"], np.random.default_rng(1)
-        keys, self.values = z[1:, d : 2 * d], z[1:, 2 * d :]
+        keys, self.values = z[folder.n :, d : 2 * d], z[folder.n :, 2 * d :]
         self.sharpness = lam = np.linalg.norm(keys, axis=1).mean()
         keys = keys / np.linalg.norm(keys, axis=1, keepdims=True)
         x = rng.normal(size=(1024, d))
@@ -221,7 +221,7 @@ class Prefix:
         self.slope = self.curve = 0.0
         for _ in range(8):
             t = np.linalg.qr(np.stack([x, rng.normal(size=x.shape)], axis=-1))[0][..., 1]
-            ahead = [(x * math.cos(a) + t * math.sin(a))[:, None] for a in (-1e-3, 0.0, 1e-3)]
+            ahead = [np.repeat((x * math.cos(a) + t * math.sin(a))[:, None], folder.n, axis=1) for a in (-1e-3, 0.0, 1e-3)]
             below, here, above = (target(folder, points)[:, 0] for points in ahead)
             self.slope = max(self.slope, (np.abs(above - below) / 2e-3).max())
             self.curve = max(self.curve, (np.abs(above - 2 * here + below) / 1e-6).max())

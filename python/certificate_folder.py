@@ -443,7 +443,8 @@ def expected_target(folder):
     if name == "activation":
         return f"y_i = {function} of every number"
     if name == "prefix":
-        return f"y = f(x / |x|) on the {'circle' if folder.d_in == 2 else 'sphere'}, f(x) = {function}"
+        y = "y = f(x / |x|)" if folder.n == 1 else "y_i = f(x_i / |x_i|)"
+        return f"{y} on the {'circle' if folder.d_in == 2 else 'sphere'}, f(x) = {function}"
     if name == "max-affine":
         attention = "cross-attention" if Cells(folder).crossed else "self-attention"
         if has_given_cells(folder):

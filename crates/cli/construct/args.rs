@@ -570,6 +570,9 @@ pub struct Prefix {
     /// number.
     #[arg(long, value_name = "NAME|FORMULA", required = true)]
     pub function: Vec<String>,
+    /// n, number of positions, at each of which the function is computed. Default: 1.
+    #[arg(long, value_name = "N")]
+    pub seq_len: Option<usize>,
     /// Dimension of the input, a unit vector: 2 for the circle, 3 for the sphere. Default: that of a built-in, else 3.
     #[arg(long, value_name = "N")]
     pub d_in: Option<usize>,
@@ -812,6 +815,7 @@ impl From<&Prefix> for prefix::Config {
     fn from(args: &Prefix) -> Self {
         Self {
             function: args.function.clone(),
+            seq_len: args.seq_len,
             d_in: args.d_in,
             mode: args.mode.into(),
             length: args.length,

@@ -310,5 +310,5 @@ fn cells_of(function: Target, mode: Mode, per_axis: usize) -> Result<Constructio
 }
 
 fn prefix(function: Target, mode: Mode, length: usize) -> Result<Construction, Refusal> {
-    Prefix { d_in: 3, function, mode, length: Some(length), given: Given::default() }.build(ANY)
+    Prefix { seq_len: 1, d_in: 3, function, mode, length: Some(length), given: Given::default() }.build(ANY)
 }

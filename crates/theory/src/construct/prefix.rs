@@ -1,16 +1,18 @@
 //! Prefix tuning: one frozen head that, by choice of its prefix alone, computes any continuous function on the circle
 //! or the sphere.
 //!
-//! The head is the same for every f: its query is the first block of a row, its key the second, its value the third.
+//! The head is the same for every f: its query is the first block of a row, its key the second, its value the third. It
+//! does so at all n positions of a sequence.
 //!
-//! token (x, 0, 0),  prefix rows (0, λ k_i, f(k_i)), i < N;  y = Σ_i e^{λ x·k_i} f(k_i) / (1 + Σ_i e^{λ x·k_i})
+//! tokens (x_t, 0, 0), t < n,  prefix rows (0, λ k_i, f(k_i)), i < N;
+//! y_t = Σ_i e^{λ x_t·k_i} f(k_i) / (n + Σ_i e^{λ x_t·k_i})
 //!
 //! Since |x − k|² = 2 − 2 x·k, these are Gaussian weights with inverse temperature β = λ/2 on the points of the prefix,
-//! which are equally spaced on the circle and a Fibonacci lattice on the sphere. The 1 is the token itself, a key with
-//! score 0 and value 0. Let E be the mean over the prefix, θ the angle between x and k, p_0 the token's own weight, L
+//! which are equally spaced on the circle and a Fibonacci lattice on the sphere. The n are the tokens, keys with
+//! score 0 and value 0. Let E be the mean over the prefix, θ the angle between x and k, p_0 the weight of a token, L
 //! the slope of f, and M its second derivative along great circles; then
 //!
-//! |y − f(x)| ≤ p_0 max |f| + min( L E θ,  L (|E k_⟂| + E (θ − sin θ)) + M E θ²/2 ),  k_⟂ = k − (x·k) x.
+//! |y − f(x)| ≤ n p_0 max |f| + min( L E θ,  L (|E k_⟂| + E (θ − sin θ)) + M E θ²/2 ),  k_⟂ = k − (x·k) x.
 //!
 //! The first bound falls as N^{−1/m} on a sphere of m dimensions. Eventually the second does so too, because of the
 //! ripple |E k_⟂|, but most of it falls as N^{−2/m}. Both are evaluated on a lattice finer than the prefix, and a bound
@@ -31,10 +33,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     bound::Bound,
-    cells::{felt, moved, value_noise},
+    cells::{felt, moved, sequences, value_noise},
     construct::{
         Construction, Cost, Request, Temperature, choose,
-        options::{self, Options, Planned},
+        options::{self, Options, Planned, ensure_size},
         written::{Sizes, WrittenDown},
     },
     domain::Domain,
@@ -52,6 +54,8 @@ use crate::{
 pub struct Config {
     /// The name of a built-in, or one formula in x1 … per output number. Must be given.
     pub function: Vec<String>,
+    /// n, number of positions, at each of which f is computed; if `None`, 1.
+    pub seq_len: Option<usize>,
     /// Dimension of the input, a unit vector; if `None`, that of a built-in, else 3.
     pub d_in: Option<usize>,
     /// Temperature. Default minimax.
@@ -67,10 +71,12 @@ impl Options for Config {
         vec![("length", self.length.is_some())]
     }
 
-    fn plan(&self, _: Option<options::Given>, _: usize) -> Result<Planned, Refusal> {
-        let sizes = Sizes { seq_len: (None, 1), d_in: (self.d_in, 3) };
+    fn plan(&self, _: Option<options::Given>, max_parameters: usize) -> Result<Planned, Refusal> {
+        ensure_size("seq-len x --d-in", &[self.seq_len.unwrap_or(1), self.d_in.unwrap_or(3)], max_parameters)?;
+        let sizes = Sizes { seq_len: (self.seq_len, 1), d_in: (self.d_in, 3) };
         let written = WrittenDown::new(&self.function, &sizes, headway_tasks::seq2seq::function::Domain::Sphere)?;
         let construction = Prefix {
+            seq_len: written.config.seq_len,
             d_in: written.config.d_in,
             function: Target::written(&written.text, written.per_position()?),
             mode: self.mode,
@@ -84,6 +90,8 @@ impl Options for Config {
 /// The construction that computes a function by its prefix.
 #[derive(Clone, Debug)]
 pub struct Prefix {
+    /// n, the number of positions.
+    pub seq_len: usize,
     /// Dimension of the input, a unit vector: 2 for the circle, 3 for the sphere.
     pub d_in: usize,
     /// f, a function of unit vectors.
@@ -284,6 +292,9 @@ impl Prefix {
 
     /// Checks the options and returns the width of an output.
     fn check(&self) -> Result<usize, Refusal> {
+        if self.seq_len == 0 {
+            return Err(Refusal::invalid("seq-len", "must be at least 1"));
+        }
         if !(2..=3).contains(&self.d_in) {
             return Err(Refusal::invalid("d-in", "must be 2, for the circle, or 3, for the sphere"));
         }
@@ -333,7 +344,7 @@ impl Prefix {
     }
 
     fn parameters(&self, length: usize, d_out: usize) -> f64 {
-        let (d, rows, d_out) = (self.d_in as f64, length as f64 + 1.0, d_out as f64);
+        let (d, rows, d_out) = (self.d_in as f64, (length + self.seq_len) as f64, d_out as f64);
         let width = 2.0 * d + d_out;
         width * (d + rows + 2.0 * d + d_out) + d_out * d_out
     }
@@ -342,11 +353,16 @@ impl Prefix {
         let Smoothness { lipschitz, curvature, largest, range } = smoothness;
         let (lambda, d) = (self.lambda(length), self.d_in as f64);
         let spread = Spread::of(&self.points(length), lambda, self.d_in);
-        let own = spread.own.exp().min(1.0) * largest;
+        let own = (self.seq_len as f64 * spread.own.exp()).min(1.0) * largest;
         let flat = lipschitz.value * spread.square.sqrt();
         let bias = lipschitz.value * (spread.ripple + spread.arc);
         let bend = curvature.value * spread.square / 2.0;
-        let bound = Bound::default().and("the token itself", "p_0 max |f|, p_0 <= 1 / sum_i exp(lambda x.k_i)", own);
+        let bound = if self.seq_len == 1 {
+            Bound::default().and("the token itself", "p_0 max |f|, p_0 <= 1 / sum_i exp(lambda x.k_i)", own)
+        } else {
+            let formula = format!("n p_0 max |f|, p_0 <= 1 / sum_i exp(lambda x.k_i), n = {}", self.seq_len);
+            Bound::default().and("the tokens themselves", formula, own)
+        };
         let why = "over a lattice, with what its derivatives allow between";
         let bound = if flat <= bias + bend {
             let formula = format!("L E theta <= L sqrt(E theta^2), L = {lipschitz}; {why}");
@@ -379,10 +395,10 @@ impl Prefix {
     }
 
     fn write(&self, length: usize, d_out: usize, bounds: (Bound, Bound)) -> Result<Construction, Refusal> {
-        let d = self.d_in;
+        let (n, d) = (self.seq_len, self.d_in);
         let (points, lambda) = (self.points(length), self.lambda(length));
         let z = Space::new(&[("token", d), ("key", d), ("value", d_out)]);
-        let mut map = InputMap::token_wise(d, length + 1, z.width());
+        let mut map = InputMap::token_wise(d, length + n, z.width());
         let (weight, constant) = (map.linear.weight_mut(), &mut map.constant);
         (0..d).for_each(|j| weight[(j, z.nth("token", j))] = 1.0);
         for (i, k) in points.iter().enumerate() {
@@ -390,8 +406,8 @@ impl Prefix {
             if value.len() != d_out || value.iter().any(|value| !value.is_finite()) {
                 return Err(Refusal::invalid("function", "must be finite and of one width on all of the sphere"));
             }
-            (0..d).for_each(|j| constant[(i + 1, z.nth("key", j))] = lambda * k[j]);
-            (0..d_out).for_each(|o| constant[(i + 1, z.nth("value", o))] = value[o]);
+            (0..d).for_each(|j| constant[(i + n, z.nth("key", j))] = lambda * k[j]);
+            (0..d_out).for_each(|o| constant[(i + n, z.nth("value", o))] = value[o]);
         }
         // Neither f, nor the prefix, nor λ enters the head.
         let mut head = Head::zeros(z.width(), d, d_out, d_out);
@@ -399,9 +415,9 @@ impl Prefix {
         (0..d).for_each(|j| head.key.weight[(z.nth("key", j), j)] = 1.0);
         (0..d_out).for_each(|o| head.value.weight[(z.nth("value", o), o)] = 1.0);
         head.output = Matrix::identity(d_out, d_out);
-        let layer = Layer { space: z, map: InputMap { queries: 1, keys: length + 1, ..map }, heads: vec![head] };
+        let layer = Layer { space: z, map: InputMap { queries: n, keys: length + n, ..map }, heads: vec![head] };
         let f = self.function.function.clone();
-        let domain = Domain::Sphere { seq_len: 1, d };
+        let domain = Domain::Sphere { seq_len: n, d };
         let sphere = domain.clone();
         let place = if d == 2 { "circle" } else { "sphere" };
         let share = if d == 2 { 2.0 * PI / length as f64 } else { 4.0 * PI / length as f64 };
@@ -410,16 +426,20 @@ impl Prefix {
             name: Self::NAME,
             // Points are rounded to float32, which leaves the sphere: f is evaluated at the nearest point on it.
             target: Target {
-                text: format!("y = f(x / |x|) on the {place}, f(x) = {}", self.function.text),
+                text: if n == 1 {
+                    format!("y = f(x / |x|) on the {place}, f(x) = {}", self.function.text)
+                } else {
+                    format!("y_i = f(x_i / |x_i|) on the {place}, f(x) = {}", self.function.text)
+                },
                 function: Arc::new(move |x| {
                     let mut x = x.to_vec();
                     sphere.project(&mut x);
-                    f(&x)
+                    x.chunks(d).flat_map(|x| f(x)).collect()
                 }),
                 enclosure: self.function.enclosure.clone(),
             },
             domain,
-            network: Network { seq_len: 1, d_in: d, d_out, layers: vec![layer], readout: Readout::Rows },
+            network: Network { seq_len: n, d_in: d, d_out, layers: vec![layer], readout: Readout::Rows },
             scored: None,
             sizes: vec![("N".to_owned(), length as f64), ("lambda".to_owned(), lambda)],
             temperature: Temperature {
@@ -464,8 +484,10 @@ impl Prefix {
                 x
             })
         });
-        let prefix = points.iter().step_by(stride).cloned().collect();
-        vec![("prefix", prefix), ("between", between), ("axes", axes.collect())]
+        let prefix = points.iter().step_by(stride).cloned().collect::<Vec<_>>();
+        [("prefix", prefix), ("between", between), ("axes", axes.collect::<Vec<_>>())]
+            .map(|(kind, tokens)| (kind, sequences(&tokens, self.seq_len)))
+            .into()
     }
 }
 
@@ -484,7 +506,7 @@ mod tests {
             (3, Mode::Minimax, 400),
             (3, Mode::Hard, 200),
         ] {
-            let prefix = Prefix { d_in: d, function: f.clone(), mode, length: None, given: Given::default() };
+            let prefix = Prefix { seq_len: 1, d_in: d, function: f.clone(), mode, length: None, given: Given::default() };
             let (points, lambda) = (prefix.points(length), prefix.lambda(length));
             let known = Spread::of(&points, lambda, d);
             let domain = Domain::Sphere { seq_len: 1, d };

@@ -24,7 +24,7 @@ fn kinked() -> Target {
 }
 
 fn on(d_in: usize, function: Target, mode: Mode) -> Prefix {
-    Prefix { d_in, function, mode, length: None, given: Given::default() }
+    Prefix { seq_len: 1, d_in, function, mode, length: None, given: Given::default() }
 }
 
 #[test]
@@ -39,6 +39,9 @@ fn case_by_case() {
         (Prefix { given: known, ..on(2, wave, Mode::Smooth) }, 5e-3),
         (on(3, kinked(), Mode::Minimax), 0.2),
         (on(3, smooth(), Mode::Smooth), 0.05),
+        // So many positions that they weigh something beside few points of a prefix.
+        (Prefix { seq_len: 5, ..on(3, smooth(), Mode::Smooth) }, 0.1),
+        (Prefix { seq_len: 40, length: Some(12), ..on(2, formulas(&["x1"], 2), Mode::Smooth) }, 1.0),
         (on(3, kinked(), Mode::Hard), 0.2),
         (on(3, smooth(), Mode::Minimax), 0.2),
     ] {
