@@ -119,8 +119,8 @@ def bound_of_relu_network(folder):
 
 
 def beta_of_gates(folder):
-    query = folder.layers[1].heads[0].query
-    return query[0, 0] / math.sqrt(len(query))
+    heads = folder.layers[1].heads[0]
+    return heads.query[0, 0] / math.sqrt(len(heads.query) / heads.count)
 
 
 def mean_square(c, cells):

@@ -196,6 +196,10 @@ def forms_of(folder):
     low, high = folder.task["low"], folder.task["high"]
     if "given" in folder.task:
         return tuple(np.array(folder.task["given"][name]) for name in ("weights", "offsets"))
+    if is_causal(folder):
+        probe = np.concatenate([np.zeros((1, d)), np.eye(d)])[:, None, :].repeat(n, axis=1)
+        first = folder.layers[0](probe)[0][:, :n, 0]  # [1 + d, n]
+        return (first[1:] - first[0]).T, first[0] + (low + high) / 2
     if folder.name == "truncated-linear":
         width = folder.weights["layers.0.heads.0.query.weight"].shape[1]
         weight = folder.weights["layers.0.map.project.weight"].reshape(-1, width, n, d)
@@ -211,6 +215,10 @@ def forms_of(folder):
     return w, position[0] / factor + low + step * (n - 1) / 2
 
 
+def is_causal(folder):
+    return len(folder.layers) > 1 and folder.name == "truncated-linear"
+
+
 def count_of_heads(layer):
     return sum(heads.count for heads in layer.heads)
 
@@ -220,14 +228,16 @@ def network_of(folder):
     layers, form = folder.layers, form_of(folder)
     flat = folder.n * folder.d_in
     probe = np.concatenate([np.zeros((1, flat)), np.eye(flat)]).reshape(-1, folder.n, folder.d_in)
-    first = layers[0].map(probe)[:, :, 0] if form == "t1" else layers[0](probe)[0][:, :, 0]
+    # Units stand in the columns of rows; without a causal mask there is one a row.
+    first = layers[0].map(probe)[:, : layers[0].queries, :1] if form == "t1" else layers[0](probe)[0]
+    rows, columns = first.shape[1:]
+    first, units = first.reshape(len(first), -1), rows * columns
     shift = 0.5 if form == "s" else 0.0
-    units = layers[0].queries
     bias, weights = first[0, :units] + shift, (first[1:, :units] - first[0, :units]).T
     if form == "s":
         project = folder.models[np.float64].network.project
         return weights, bias, project.weight, project.bias
-    probe = np.concatenate([np.zeros((1, units)), np.eye(units)])[..., None]
+    probe = np.concatenate([np.zeros((1, units)), np.eye(units)]).reshape(-1, rows, columns)
     last = layers[-1](probe)[0][:, : folder.n].reshape(len(probe), -1)
     return weights, bias, (last[1:] - last[0]).T, last[0]
 
@@ -244,13 +254,16 @@ def form_of(folder):
 
 def anchors_of_clamp(folder):
     low, high = folder.task["low"], folder.task["high"]
-    query = folder.weights["layers.0.heads.0.query.weight"]
+    query = folder.weights[f"layers.{len(folder.layers) - 1}.heads.0.query.weight"]
     if folder.name == "truncated-linear-heads":
         intervals, heads = folder.n - 1, count_of_heads(folder.layers[0])
         beta = query[1, -1] / math.sqrt(2)
     else:
         beta, heads = query[1, 1] / math.sqrt(2), 1
-        anchors = folder.weights["layers.0.map.project.bias"].reshape(-1, query.shape[1])[:, 2]
+        if is_causal(folder):
+            anchors = folder.weights["layers.1.map.position"][folder.n :, 2]
+        else:
+            anchors = folder.weights["layers.0.map.project.bias"].reshape(-1, query.shape[1])[:, 2]
         intervals = round((high - low) / (anchors[1] - anchors[0]))
         even = np.linspace(low - high, high - low, intervals + 1) / 2
         check(np.allclose(anchors[: intervals + 1], even, rtol=0, atol=1e-6 * (high - low)), "the anchors are not evenly spaced")

@@ -29,6 +29,7 @@ from certificate_folder import (
     forms_of,
     gap_of,
     has_given_cells,
+    is_causal,
     network_of,
     suprema,
     within_range,
@@ -87,6 +88,9 @@ def of_clamp(folder):
         "linear form": (folder.d_in + 3) * ROUNDOFF * form.max(),
         "values": of_values(felt(c), largest),
     }
+    if is_causal(folder):
+        mixed = of_mixing(folder.layers[0], folder.d_in, folder.n, (-reach, reach)).max()
+        terms["linear form"] = mixed + 4 * ROUNDOFF * form.max()
     if folder.name == "truncated-linear-heads":
         # Two heads at a seam see the form, values count from each head's own end, and full heads add up.
         terms["linear form"] *= 2
@@ -217,12 +221,18 @@ def of_mixing(layer, width, keys, interval):
     return ROUNDOFF * (off + 2 * written.sum(axis=-1) + largest_partial_sums(written)) * 1.001
 
 
+def placed(folder):
+    """Columns and rows in which units stand before they are scattered."""
+    layer = folder.layers[-2]
+    return layer.heads[0].output.shape[0], layer.queries
+
+
 def of_relu_network(folder):
     weights, bias, output, shift = network_of(folder)
     form, (low, high) = form_of(folder), folder.ends()
     through = lambda units: (np.abs(output) @ np.broadcast_to(units, len(bias))).max()  # noqa: E731
     total, flat = through(1.0), len(low)
-    scatter = lambda: of_mixing(folder.layers[-1], 1, len(bias), (0.0, 1.0)).max()  # noqa: E731
+    scatter = lambda: of_mixing(folder.layers[-1], *placed(folder), (0.0, 1.0)).max()  # noqa: E731
     if form == "t1":
         c, intervals, heads, step = anchors_of_units(folder)
         product = (np.abs(weights) @ np.maximum(np.abs(low), np.abs(high)) + np.abs(bias)) * any_order(flat + 2)
@@ -234,7 +244,7 @@ def of_relu_network(folder):
         }
     middle = ((low + high) / 2).astype(np.float32)
     half = np.maximum(high - middle, middle - low).max()
-    gathered = of_mixing(folder.layers[0], folder.d_in, folder.n, (-half, half))[:, 0]
+    gathered = of_mixing(folder.layers[0], folder.d_in, folder.n, (-half, half)).reshape(-1)
     gather = through(gathered + half * np.abs(weights).sum(axis=1) * any_order(1))
     if form == "s":
         c, intervals, heads, step = anchors_of_units(folder)

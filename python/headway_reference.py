@@ -736,14 +736,15 @@ class PaperSetKeys:
 class AttentionStack:
     """Layers of an affine map and attention: H ← Σ_h pattern_h (Z^k W_v^h) W_o^h with Z = map(H).
 
-    Z^q, the first `queries` rows of Z, ask; Z^k, the last `keys` rows, answer. No bias inside attention.
+    Z^q, the first `queries` rows of Z, ask; Z^k, the last `keys` rows, answer. No bias inside attention. If it is causal, a row
+    sees itself, the rows above it, and those that belong to no row of H.
     """
 
-    def __init__(self, weights, dims, *, layers, readout, kernel):
+    def __init__(self, weights, dims, *, layers, readout, kernel, causal=False):
         rows, width = dims["seq_len"], vector_width(dims)
         self.layers = []
         for at, config in enumerate(layers):
-            self.layers.append(StackLayer(weights, f"layers.{at}", rows, width, kernel, **config))
+            self.layers.append(StackLayer(weights, f"layers.{at}", rows, width, kernel, causal, **config))
             rows, width = self.layers[-1].queries, config["d_out"]
         self.seq_len, flat = dims["seq_len"], dims["seq_len"] * dims["d_out"]
         self.softmax, self.project = None, None
@@ -774,8 +775,10 @@ class AttentionStack:
 class StackLayer:
     """One layer of a stack. [batch, rows_in, d_in] -> [batch, queries, d_out], and the patterns of all heads."""
 
-    def __init__(self, weights, name, rows_in, d_in, kernel, *, map, rows, width, heads, d_out, queries=None, keys=None):
+    def __init__(self, weights, name, rows_in, d_in, kernel, causal, *, map, rows, width, heads, d_out, queries=None, keys=None):
         self.queries, self.keys = queries or rows, keys or rows
+        asking, answering = np.arange(self.queries)[:, None], np.arange(rows - self.keys, rows)
+        self.hidden = (answering > asking) & (answering < rows_in) & causal
         maps = {
             "token_wise": lambda: self.token_wise(
                 weights.take(f"{name}.map.project.weight", width, d_in), weights.take(f"{name}.map.position", rows, width)
@@ -804,7 +807,7 @@ class StackLayer:
 
     def __call__(self, x):
         z = self.map(x)
-        outputs, patterns = zip(*(heads(z[:, : self.queries], z[:, -self.keys :]) for heads in self.heads))
+        outputs, patterns = zip(*(heads(z[:, : self.queries], z[:, -self.keys :], self.hidden) for heads in self.heads))
         return sum(outputs), np.concatenate(patterns, axis=1)
 
 
@@ -820,9 +823,8 @@ class HeadGroup:
         self.prefix = Prefix(weights, name, count * d_key, count * d_value)
         self.pattern = attention_kernel(weights, name, kernel, d_key)
 
-    def __call__(self, asking, answering):
+    def __call__(self, asking, answering, hidden):
         split = lambda x: x.reshape(*x.shape[:2], self.count, -1).swapaxes(1, 2)  # [batch, count, rows, d_head]
-        hidden = np.zeros((asking.shape[1], answering.shape[1]), dtype=bool)
         k, v, hidden = self.prefix(answering @ self.key.T, answering @ self.value.T, hidden)
         q, k, v = split(asking @ self.query.T), split(k), split(v)
         pattern = self.pattern(q, k, hidden)  # [batch, count, queries, keys]

@@ -9,6 +9,7 @@ use crate::harness::{Lab, assert_sound_pages, python, there_is};
 /// A small example of every construction, with its tolerance.
 const CASES: &[(&str, &[&str], f64)] = &[
     ("truncated-linear", &["--seq-len", "7", "--d-in", "3", "--low", "-2", "--high", "1"], 0.02),
+    ("truncated-linear", &["--seq-len", "6", "--d-in", "2", "--low", "-2", "--high", "1", "--causal"], 0.05),
     ("truncated-linear-heads", &["--seq-len", "5", "--d-in", "2", "--low", "-1", "--high", "1"], 0.02),
     ("truncated-linear-heads", &["--seq-len", "6", "--d-in", "3", "--shared", "--mode", "hard"], 1.5),
     ("activation", &["--function", "gelu", "--seq-len", "3"], 1e-3),
@@ -18,6 +19,7 @@ const CASES: &[(&str, &[&str], f64)] = &[
         0.02,
     ),
     ("relu-network", &["--seq-len", "3", "--d", "2", "--hidden", "4"], 1e-3),
+    ("relu-network", &["--seq-len", "4", "--d", "2", "--hidden", "7", "--causal", "--low", "-1"], 1e-3),
     ("relu-network", &["--seq-len", "2", "--d", "3", "--hidden", "3", "--form", "t1", "--low", "-1"], 0.05),
     ("relu-network", &["--seq-len", "2", "--d", "2", "--hidden", "3", "--form", "s"], 0.05),
     ("seq2seq", &["--function", "x1*x1_2 + sin(x2_1)", "--method", "fit", "--units", "64"], 0.2),

@@ -142,6 +142,9 @@ pub struct TruncatedLinear {
     /// needs --prove. Default: linear-program with --prove, else function.
     #[arg(long, value_name = "FROM", requires_if("linear-program", "prove"))]
     pub values: Option<AnchorValues>,
+    /// Make all maps token-wise and hide later positions: two layers, with the anchors as a prompt before the sequence.
+    #[arg(long)]
+    pub causal: bool,
     #[command(flatten)]
     pub common: Common,
 }
@@ -276,6 +279,9 @@ pub struct ReluNetwork {
     /// Inverse temperature of the gates (t2). Default: large enough that gates matter little beside rounding.
     #[arg(long, value_name = "BETA")]
     pub beta: Option<f64>,
+    /// Let no position see a later one (t2): a drawn network loses the weights that would, and a given one must have none.
+    #[arg(long)]
+    pub causal: bool,
     #[command(flatten)]
     pub common: Common,
 }
@@ -598,6 +604,7 @@ impl Construction {
                     clamp: (&args.clamp).into(),
                     intervals: args.intervals,
                     values: chosen(args.values, args.common.prove),
+                    causal: args.causal,
                 }),
             ),
             Self::TruncatedLinearHeads(args) => (
@@ -711,6 +718,7 @@ impl From<&ReluNetwork> for relu_network::Config {
             intervals: args.intervals,
             heads: args.heads,
             beta: args.beta,
+            causal: args.causal,
         }
     }
 }

@@ -125,8 +125,36 @@ pub struct Layer {
 pub struct Network {
     /// The layers.
     pub layers: Vec<Layer>,
-    /// Whether each row attends only to itself and the rows above.
+    /// Whether each row attends only to itself and the rows above; behind a map also to the rows that belong to no row
+    /// before it.
     pub causal: bool,
+}
+
+/// Which keys a query sees.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sight {
+    /// All of them.
+    All,
+    /// Those of rows up to its own, and those of rows from `own` on, which hold no row of the sequence but constants.
+    Causal {
+        /// Number of first rows that belong to the sequence.
+        own: usize,
+        /// The row of the first key.
+        first_key: usize,
+    },
+}
+
+impl Sight {
+    /// A causal mask over rows that all belong to the sequence.
+    pub const CAUSAL: Self = Self::Causal { own: usize::MAX, first_key: 0 };
+
+    /// Whether a query sees a key.
+    pub fn sees(self, query: usize, key: usize) -> bool {
+        match self {
+            Self::All => true,
+            Self::Causal { own, first_key } => first_key + key <= query || first_key + key >= own,
+        }
+    }
 }
 
 /// sqrt(‖M‖₁ ‖M‖_∞), the geometric mean of the largest column sum and the largest row sum of |M|. It is no norm, but it
@@ -166,13 +194,13 @@ pub(crate) fn softmax<R: Dim, C: Dim, S: RawStorageMut<f64, R, C>>(scores: &mut 
     scores.apply(|exponential| *exponential /= sum);
 }
 
-/// Softmax of every row of scores; under a causal mask row i covers the first i + 1 columns only.
-pub fn softmax_rows(mut scores: Matrix, causal: bool) -> Matrix {
-    let keys = scores.ncols();
+/// Softmax of every row of scores, over the columns that it sees.
+pub fn softmax_rows(mut scores: Matrix, sight: Sight) -> Matrix {
     for (i, mut row) in scores.row_iter_mut().enumerate() {
-        let visible = if causal { keys.min(i + 1) } else { keys };
-        softmax(&mut row.columns_mut(0, visible));
-        row.columns_mut(visible, keys - visible).fill(0.0);
+        for (k, score) in row.iter_mut().enumerate() {
+            *score = if sight.sees(i, k) { *score } else { f64::NEG_INFINITY };
+        }
+        softmax(&mut row);
     }
     scores
 }
@@ -181,9 +209,9 @@ pub fn softmax_rows(mut scores: Matrix, causal: bool) -> Matrix {
 ///
 /// # Shapes
 /// queries `[q_len, width]`, keys `[k_len, width]` -> `[q_len, d_out]`
-pub fn attend(heads: &[Head], queries: &Matrix, keys: &Matrix, causal: bool, d_out: usize) -> Matrix {
+pub fn attend(heads: &[Head], queries: &Matrix, keys: &Matrix, sight: Sight, d_out: usize) -> Matrix {
     let nothing = Matrix::zeros(queries.nrows(), d_out);
-    heads.iter().fold(nothing, |sum, head| sum + head.forward(queries, keys, causal))
+    heads.iter().fold(nothing, |sum, head| sum + head.forward(queries, keys, sight))
 }
 
 impl Affine {
@@ -336,19 +364,18 @@ impl Head {
         Self { query, key, value, output: Matrix::zeros(d_value, d_out), scale: 1.0 }
     }
 
-    /// Attention pattern of normalised queries on normalised keys; under a causal mask query i sees the first i + 1
-    /// keys. `[q_len, k_len]`
-    pub fn pattern(&self, queries: &Matrix, keys: &Matrix, causal: bool) -> Matrix {
+    /// Attention pattern of normalised queries on normalised keys, each query on those that it sees. `[q_len, k_len]`
+    pub fn pattern(&self, queries: &Matrix, keys: &Matrix, sight: Sight) -> Matrix {
         let scores = self.query.forward(queries) * self.key.forward(keys).transpose() * self.scale;
-        softmax_rows(scores, causal)
+        softmax_rows(scores, sight)
     }
 
     /// Output of the head.
     ///
     /// # Shapes
     /// queries `[q_len, width]`, keys `[k_len, width]` -> `[q_len, d_out]`
-    pub fn forward(&self, queries: &Matrix, keys: &Matrix, causal: bool) -> Matrix {
-        self.pattern(queries, keys, causal) * self.value.forward(keys) * &self.output
+    pub fn forward(&self, queries: &Matrix, keys: &Matrix, sight: Sight) -> Matrix {
+        self.pattern(queries, keys, sight) * self.value.forward(keys) * &self.output
     }
 
     /// The affine map from a token to the head's output if it attended to that token alone.
@@ -374,11 +401,21 @@ impl Layer {
     /// State X after this layer.
     pub fn forward(&self, x: &Matrix, causal: bool) -> Matrix {
         let y = normed(self.norm.as_ref(), &self.mapped(x));
-        let update = attend(&self.heads, &self.queries(&y), &self.keys(&y), causal, self.bias.len());
+        let update =
+            attend(&self.heads, &self.queries(&y), &self.keys(&y), self.sight(x.nrows(), causal), self.bias.len());
         let x = self.add(x, plus_row(update, &self.bias));
         match &self.feed_forward {
             Some(feed_forward) => self.add(&x, feed_forward.forward(&x)),
             None => x,
+        }
+    }
+
+    /// What queries see of the keys, under a causal mask or without one, if `rows` rows come in.
+    pub fn sight(&self, rows: usize, causal: bool) -> Sight {
+        match &self.map {
+            _ if !causal => Sight::All,
+            Some(map) => Sight::Causal { own: rows, first_key: map.constant.nrows() - map.keys },
+            None => Sight::CAUSAL,
         }
     }
 

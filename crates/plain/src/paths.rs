@@ -221,7 +221,7 @@ fn freeze<'a>(network: &'a Network, index: usize, x: &Matrix) -> Frozen<'a> {
     let mut bias = Matrix::from_fn(queries.nrows(), layer.bias.len(), |_, column| layer.bias[column]);
     let mut heads = Vec::new();
     for head in &layer.heads {
-        let mut left = head.pattern(&queries, &keys, network.causal);
+        let mut left = head.pattern(&queries, &keys, layer.sight(x.nrows(), network.causal));
         let through = head.value_output();
         let (mut right, mut constant) = (through.weight, through.bias);
         if let Some(norm) = &layer.norm {

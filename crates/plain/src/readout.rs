@@ -1,6 +1,6 @@
 //! From the hidden state after the last layer to a network's output.
 
-use crate::network::{Matrix, flat_times, flattened, softmax_rows};
+use crate::network::{Matrix, Sight, flat_times, flattened, softmax_rows};
 
 /// How a network's output Y is computed from the hidden state H after the last layer.
 #[derive(Clone, Debug, PartialEq)]
@@ -41,7 +41,7 @@ impl Readout {
             Self::Softmax { scores, scores_bias, values, weight, bias } => {
                 let mut channels = h * scores; // [rows, channels]
                 channels.row_iter_mut().for_each(|mut row| row += scores_bias);
-                affine(&(softmax_rows(channels, false) * values), weight, bias)
+                affine(&(softmax_rows(channels, Sight::All) * values), weight, bias)
             }
         }
     }

@@ -74,15 +74,16 @@ impl Parts {
             mode,
             ..Default::default()
         };
-        let alone = |mode: Mode, values: Values| {
-            let intervals = Some(many);
-            ConstructionConfig::TruncatedLinear(truncated_linear::Config { clamp: clamp(mode), intervals, values })
+        let alone = |mode: Mode, values: Values, causal: bool| {
+            let config = truncated_linear::Config { clamp: clamp(mode), intervals: Some(many), values, causal };
+            ConstructionConfig::TruncatedLinear(config)
         };
         let shared = seed.is_multiple_of(2);
         let heads = truncated_linear_heads::Config { clamp: clamp(mode), shared, heads: Some(many) };
         vec![
-            (alone(mode, Values::Function), ANY),
-            (alone(Mode::Minimax, Values::LinearProgram), ANY),
+            (alone(mode, Values::Function, false), ANY),
+            (alone(mode, Values::Function, true), ANY),
+            (alone(Mode::Minimax, Values::LinearProgram, false), ANY),
             (ConstructionConfig::TruncatedLinearHeads(heads), ANY),
         ]
     }
@@ -111,6 +112,7 @@ impl Parts {
         };
         let circle = prefix::Config {
             function: vec!["abs(x1)".to_owned(), format!("x1*x2*{a}")],
+            seq_len: Some(few),
             d_in: Some(2),
             length: Some(8 * many),
             ..Default::default()
@@ -140,6 +142,7 @@ impl Parts {
                 ..Default::default()
             })
         };
+        let causal = relu_network::Config { seq_len: n, d, hidden: many, seed, causal: true, ..Default::default() };
         let descent = |change: &dyn Fn(&mut in_context_gd::Config)| {
             let mut config = in_context_gd::Config { points: n, d, steps: few, ..Default::default() };
             change(&mut config);
@@ -156,6 +159,7 @@ impl Parts {
         vec![
             (ConstructionConfig::Interpreter(interpreter), ANY),
             (relu(relu_network::Form::T2, None, None), 0.05),
+            (ConstructionConfig::ReluNetwork(causal), 0.05),
             (relu(relu_network::Form::T1, Some(many), Some(few)), ANY),
             (relu(relu_network::Form::S, Some(many), None), ANY),
             (ConstructionConfig::Program(majority), 0.1),

@@ -124,7 +124,7 @@ impl Cells {
         head.output = Matrix::identity(d_out, d_out);
         let keys = if attention == Attention::SelfAttention { rows } else { count };
         let layer = Layer { space: z, map: InputMap { queries: seq_len, keys, ..map }, heads: vec![head] };
-        Network { seq_len, d_in: d, d_out, layers: vec![layer], readout: Readout::Rows }
+        Network { seq_len, d_in: d, d_out, layers: vec![layer], readout: Readout::Rows, causal: false }
     }
 }
 

@@ -339,7 +339,8 @@ mod tests {
         let (weight, bias) = (Matrix::identity(queries * 3, queries * 3), Matrix::zeros(1, queries * 3));
         let readout = Readout::Affine { weight, bias };
         // The output has as many numbers as the sequence requires: one per query and channel.
-        let network = Network { seq_len: keys, d_in: 2, d_out: queries * 3 / keys, layers: vec![layer], readout };
+        let network =
+            Network { seq_len: keys, d_in: 2, d_out: queries * 3 / keys, layers: vec![layer], readout, causal: false };
         (network, mixing, mixes)
     }
 

@@ -3,7 +3,7 @@
 use headway_model::{AttentionStackConfig, Heads, StackLayer, StackMap, StackReadout};
 use headway_plain::{
     Readout,
-    network::{Head, InputMap, Linear, Matrix, attend},
+    network::{Head, InputMap, Linear, Matrix, Sight, attend},
 };
 
 use crate::space::Space;
@@ -24,6 +24,8 @@ pub struct Network {
     pub layers: Vec<Layer>,
     /// Computes the output from the last layer's rows.
     pub readout: Readout,
+    /// Whether a row sees only itself, the rows above it, and rows that belong to no position.
+    pub causal: bool,
 }
 
 /// An affine map to rows of named columns, followed by attention from its queries to its keys.
@@ -52,9 +54,11 @@ impl Layer {
     }
 
     /// What comes out of it. `[rows_in, d_in]` -> `[queries, d_out]`
-    pub(crate) fn forward(&self, x: &Matrix) -> Matrix {
+    pub(crate) fn forward(&self, x: &Matrix, causal: bool) -> Matrix {
         let z = self.map.forward(x); // [rows, width]
-        attend(&self.heads, &self.map.queries(&z), &self.map.keys(&z), false, self.d_out())
+        let first_key = self.rows() - self.map.keys;
+        let sight = if causal { Sight::Causal { own: x.nrows(), first_key } } else { Sight::All };
+        attend(&self.heads, &self.map.queries(&z), &self.map.keys(&z), sight, self.d_out())
     }
 
     /// Groups of neighbouring heads of the same size.
@@ -78,7 +82,7 @@ impl Network {
     /// If the input has another size.
     pub fn forward(&self, x: &[f64]) -> Vec<f64> {
         let x = Matrix::from_row_slice(self.seq_len, self.d_in, x);
-        let h = self.layers.iter().fold(x, |h, layer| layer.forward(&h));
+        let h = self.layers.iter().fold(x, |h, layer| layer.forward(&h, self.causal));
         self.readout.forward(h, self.seq_len)
     }
 
@@ -105,6 +109,11 @@ impl Network {
             Readout::Affine { .. } => StackReadout::Affine,
             Readout::Softmax { values, .. } => StackReadout::Softmax { width: values.nrows(), d_value: values.ncols() },
         };
-        AttentionStackConfig { layers: layers.collect(), readout, ..AttentionStackConfig::default() }
+        AttentionStackConfig {
+            layers: layers.collect(),
+            readout,
+            causal: self.causal,
+            ..AttentionStackConfig::default()
+        }
     }
 }

@@ -4,7 +4,7 @@
 //! tolerance. A size above [`MOST_PARAMETERS`] is not built: its plan says how many parameters it would take. A tolerance that no size
 //! reaches is refused with what can be reached.
 
-use headway_plain::network::{Linear, Matrix};
+use headway_plain::network::{Linear, Matrix, Sight};
 use headway_tasks::Probe;
 
 use crate::{
@@ -123,10 +123,13 @@ fn size(construction: &Construction) -> Size {
     }
 }
 
-/// As [`Size::causal`] says, at random points of the domain.
+/// As [`Size::causal`] says: by a mask, or at random points of the domain.
 fn is_causal(construction: &Construction) -> bool {
     let network = &construction.network;
     let n = network.seq_len;
+    if network.causal {
+        return true;
+    }
     if network.layers.iter().any(|layer| layer.map.queries > n) {
         return false;
     }
@@ -138,11 +141,11 @@ fn is_causal(construction: &Construction) -> bool {
             let (queries, keys) = (layer.map.queries(&z), layer.map.keys(&z));
             let first = z.nrows() - keys.nrows();
             let looks_ahead = layer.heads.iter().any(|head| {
-                let pattern = head.pattern(&queries, &keys, false);
+                let pattern = head.pattern(&queries, &keys, Sight::All);
                 let ahead = |i: usize| (i + 1..n).filter_map(move |row| Some((i, row.checked_sub(first)?)));
                 (0..queries.nrows()).flat_map(ahead).any(|at| pattern[at] > NOTHING)
             });
-            x = layer.forward(&x);
+            x = layer.forward(&x, network.causal);
             !looks_ahead
         })
     })

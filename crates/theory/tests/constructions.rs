@@ -12,6 +12,7 @@ use headway_theory::{
 /// Small ones, since a software GPU compiles kernels for every size of network, with a tolerance for each.
 const EACH: &[(&str, f64)] = &[
     (r#"{"truncated-linear": {"clamp": {"seq_len": 7, "d_in": 3, "low": -1.0, "high": 2.0}}}"#, 1e-3),
+    (r#"{"truncated-linear": {"causal": true, "clamp": {"seq_len": 4, "d_in": 2, "low": -1.0, "high": 2.0}}}"#, 0.01),
     (r#"{"truncated-linear-heads": {"clamp": {"seq_len": 8, "d_in": 3, "low": -3.0, "high": 3.0}}}"#, 0.01),
     (r#"{"activation": {"function": "tanh(x1)"}}"#, 1e-3),
     (r#"{"relu-network": {"seq_len": 4, "d": 3, "hidden": 7}}"#, 1e-3),

@@ -107,7 +107,7 @@ fn contribution(network: &Network, states: &[Matrix], path: &[Option<usize>]) ->
         let pattern = head.pattern(
             &z.rows(0, map.queries).into_owned(),
             &z.rows(rows - map.keys, map.keys).into_owned(),
-            network.causal,
+            layer.sight(x.nrows(), network.causal),
         );
         let linear = map.forward(&x) - map.forward(&(&x * 0.0));
         let next = Matrix::from_fn(map.queries, layer.bias.len(), |i, column| {

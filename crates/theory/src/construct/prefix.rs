@@ -439,7 +439,7 @@ impl Prefix {
                 enclosure: self.function.enclosure.clone(),
             },
             domain,
-            network: Network { seq_len: n, d_in: d, d_out, layers: vec![layer], readout: Readout::Rows },
+            network: Network { seq_len: n, d_in: d, d_out, layers: vec![layer], readout: Readout::Rows, causal: false },
             scored: None,
             sizes: vec![("N".to_owned(), length as f64), ("lambda".to_owned(), lambda)],
             temperature: Temperature {
@@ -506,7 +506,8 @@ mod tests {
             (3, Mode::Minimax, 400),
             (3, Mode::Hard, 200),
         ] {
-            let prefix = Prefix { seq_len: 1, d_in: d, function: f.clone(), mode, length: None, given: Given::default() };
+            let prefix =
+                Prefix { seq_len: 1, d_in: d, function: f.clone(), mode, length: None, given: Given::default() };
             let (points, lambda) = (prefix.points(length), prefix.lambda(length));
             let known = Spread::of(&points, lambda, d);
             let domain = Domain::Sphere { seq_len: 1, d };

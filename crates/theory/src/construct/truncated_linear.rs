@@ -6,12 +6,14 @@
 //!
 //! and one head with query (2β ũ, β), key (L̃, −L̃²) and value L̃ + m interpolates. Rows after the anchors get so large
 //! a square that no query attends to them. The error is κ(c) (b − a)/p with c = β Δ²: 0.062 (b − a)/p at c = 2.725,
-//! where the paper promises (b − a)/p.
+//! where the paper promises (b − a)/p. Under a causal mask, with token-wise maps, it takes a layer before the head
+//! (`causal.rs`).
 //!
 //! # References
 //! Hu et al. 2025, arXiv 2504.15956, single-head theorem.
 
 mod best;
+mod causal;
 
 use std::{
     collections::BTreeMap,
@@ -57,6 +59,8 @@ pub struct Config {
     pub intervals: Option<usize>,
     /// Where the anchors' values come from: V_k = L_k, or a linear program. Default: L_k.
     pub values: Values,
+    /// Whether maps are token-wise and no position sees a later one. Default false.
+    pub causal: bool,
 }
 
 /// The clamp that both clamp constructions compute, and how sharply heads attend to their anchors.
@@ -108,9 +112,14 @@ impl Options for Config {
     fn plan(&self, given: Option<Given>, max_parameters: usize) -> Result<Planned, Refusal> {
         let (clamp, task) = self.clamp.plan(false, given, max_parameters)?;
         let head = TruncatedLinear { clamp, mode: self.clamp.mode, intervals: self.intervals };
-        let values = self.values;
+        let (values, causal) = (self.values, self.causal);
         Ok(Planned::new(task, self.clamp.seed, move |request| match values {
+            Values::Function if causal => head.build_causal(request),
             Values::Function => head.build(request),
+            Values::LinearProgram if causal => Err(Refusal::invalid(
+                "prove",
+                "goes by boxes over one layer of attention, and the causal form has two; leave it out",
+            )),
             Values::LinearProgram => head.build_best(request),
         }))
     }
@@ -449,7 +458,7 @@ impl TruncatedLinear {
         head.output[(0, 0)] = 1.0;
 
         let layer = Layer { space: z, map: InputMap { queries: n, keys: rows, ..map }, heads: vec![head] };
-        Network { seq_len: n, d_in: d, d_out: 1, layers: vec![layer], readout: Readout::Rows }
+        Network { seq_len: n, d_in: d, d_out: 1, layers: vec![layer], readout: Readout::Rows, causal: false }
     }
 
     fn construction(

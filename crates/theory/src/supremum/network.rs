@@ -3,7 +3,7 @@
 use headway_plain::{
     Readout,
     function::{Exit, Function},
-    network::{Activation, Affine, FeedForward, InputMap, Layer, LayerNorm, Linear, Matrix, Row},
+    network::{Activation, Affine, FeedForward, InputMap, Layer, LayerNorm, Linear, Matrix, Row, Sight},
 };
 use headway_tasks::{Interval, Jet, Order, enclosures};
 
@@ -82,6 +82,7 @@ impl Pass {
     }
 
     fn layer<const D: usize>(&self, layer: &Layer, x: Rows<D>, causal: bool, wanted: usize) -> Rows<D> {
+        let sight = layer.sight(x.len(), causal);
         let x = match &layer.map {
             Some(map) => self.map(map, &x),
             None => x,
@@ -89,7 +90,7 @@ impl Pass {
         let y = self.norm(layer.norm.as_ref(), &x);
         let (n_queries, n_keys) = layer.map.as_ref().map_or((y.len(), y.len()), |map| (map.queries, map.keys));
         let (queries, keys) = (&y[..n_queries.min(wanted)], &y[y.len() - n_keys..]);
-        let update = self.attention(layer, queries, keys, causal);
+        let update = self.attention(layer, queries, keys, sight);
         let x = self.add(layer.skip, &x, update);
         match &layer.feed_forward {
             Some(feed_forward) => {
@@ -115,17 +116,17 @@ impl Pass {
         layer: &Layer,
         queries: &[Vec<Form<D>>],
         keys: &[Vec<Form<D>>],
-        causal: bool,
+        sight: Sight,
     ) -> Rows<D> {
         let mut sums: Vec<Vec<Sum<D>>> = vec![vec![Sum::default(); layer.bias.len()]; queries.len()];
         for head in &layer.heads {
             let of_queries = self.all(queries, &head.query);
             let (of_keys, values) = (self.all(keys, &head.key), self.all(keys, &head.value));
             for (i, (query, sums)) in of_queries.iter().zip(&mut sums).enumerate() {
-                let seen = if causal { (i + 1).min(keys.len()) } else { keys.len() };
-                let score = |key: &Vec<Form<D>>| dot(query, key, head.scale, self.arithmetic);
-                let scores: Vec<Form<D>> = of_keys[..seen].iter().map(score).collect();
-                let values: Vec<&[Form<D>]> = values[..seen].iter().map(Vec::as_slice).collect();
+                let seen: Vec<usize> = (0..keys.len()).filter(|key| sight.sees(i, *key)).collect();
+                let score = |key: &usize| dot(query, &of_keys[*key], head.scale, self.arithmetic);
+                let scores: Vec<Form<D>> = seen.iter().map(score).collect();
+                let values: Vec<&[Form<D>]> = seen.iter().map(|key| values[*key].as_slice()).collect();
                 let mixed = mixture(&scores, &values, self.arithmetic);
                 for (column, sum) in sums.iter_mut().enumerate() {
                     head.output.column(column).iter().zip(&mixed).for_each(|(w, mixed)| sum.add(*w, mixed));

@@ -4,6 +4,7 @@
 
 mod activation;
 mod attacks;
+mod causal;
 mod formula;
 mod in_context_gd;
 mod interpreter;

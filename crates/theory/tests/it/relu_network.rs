@@ -322,6 +322,10 @@ fn what_is_refused() {
         (ReluNetwork { heads: Some(0), form: Form::T1, ..good.clone() }, "heads: must be at least 1"),
         (ReluNetwork { beta: Some(1.0), form: Form::T1, ..good.clone() }, "beta: is an option of form t2"),
         (ReluNetwork { beta: Some(1e9), ..good.clone() }, "beta: must be above 0 and at most 1e8"),
+        (
+            ReluNetwork { causal: true, ..good.clone() },
+            "network: is not causal: position 1 takes a hidden unit that reads position 3; leave out --causal",
+        ),
         (network(|n| n.bias_in.truncate(1)), "network: the first layer needs 6 rows of 6 numbers and 6 biases"),
         (network(|n| n.weights_out.truncate(1)), "network: the second layer needs 6 rows of 6 numbers and 6 biases"),
         (network(|n| n.bias_out[0] = f64::NAN), "network: holds something that is not a finite number"),

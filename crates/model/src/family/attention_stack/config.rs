@@ -15,11 +15,25 @@ pub struct AttentionStackConfig {
     pub readout: StackReadout,
     /// Attention kernel, see `headway list kernels`. Default `softmax`.
     pub kernel: KernelKind,
+    /// Whether a row sees only itself, the rows above it, and rows that belong to no row before the map, as if these
+    /// stood first. For token-wise maps and the readout `rows`. Default false.
+    #[serde(skip_serializing_if = "is_off")]
+    pub causal: bool,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "the form that serde asks for")]
+fn is_off(flag: &bool) -> bool {
+    !*flag
 }
 
 impl Default for AttentionStackConfig {
     fn default() -> Self {
-        Self { layers: vec![StackLayer::default()], readout: StackReadout::default(), kernel: KernelKind::default() }
+        Self {
+            layers: vec![StackLayer::default()],
+            readout: StackReadout::default(),
+            kernel: KernelKind::default(),
+            causal: false,
+        }
     }
 }
 

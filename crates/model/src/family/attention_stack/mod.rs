@@ -1,6 +1,6 @@
 //! Attention layers one after the other, each with its own affine input map: the form in which the theorems are stated.
 //!
-//! It has no mask, no skip connection, no norm, and no width shared by layers. Every size is free, so that a
+//! It has no skip connection, no norm, and no width shared by layers. Every size is free, so that a
 //! construction uses exactly the sizes it needs, and the result can be trained like any network.
 
 mod config;
@@ -12,7 +12,7 @@ pub use network::AttentionStack;
 
 use crate::{
     attention::{
-        kernel::{KernelKind, KernelSizes, Naive},
+        kernel::{Demand, KernelKind, KernelSizes, Naive},
         place::Target,
     },
     budget::{Count, size},
@@ -39,6 +39,11 @@ impl Family for AttentionStackConfig {
     fn validate(&self, dims: &IoDims, problems: &mut Vec<ConfigError>) {
         problems.extend(self.kernel.problems());
         let mut refuse = |key, problem: String| problems.push(ConfigError { key, problem });
+        if self.causal
+            && let Err(reason) = self.kernel.spec().supports(Demand::AnyMask)
+        {
+            refuse("kernel", format!("{} {reason}; with causal = true give another one", self.kernel.name()));
+        }
         if !(1..=MOST_LAYERS).contains(&self.layers.len()) {
             refuse("layers", format!("must be from 1 to {MOST_LAYERS} layers"));
         }
@@ -62,10 +67,22 @@ impl Family for AttentionStackConfig {
                     refuse(format!("{name} must be from 1 to the {} rows", layer.rows));
                 }
             }
+            if self.causal && layer.map == StackMap::SequenceWise {
+                refuse(
+                    "a sequence-wise map lets every row see all others; with causal = true give map = \"token_wise\""
+                        .to_owned(),
+                );
+            }
             if layer.map == StackMap::TokenWise && layer.rows < coming {
                 refuse(format!("a token-wise map keeps the {coming} rows that come in; rows is {}", layer.rows));
             }
             coming = layer.n_queries();
+        }
+        if self.causal && self.readout != StackReadout::Rows {
+            refuse(
+                "readout",
+                "lets every position see all rows; with causal = true give readout = \"rows\"".to_owned(),
+            );
         }
         let Some(last) = self.layers.last() else { return };
         match self.readout {
@@ -186,8 +203,11 @@ impl Family for AttentionStackConfig {
     }
 
     /// A row depends on later positions unless all maps are token-wise and all keys are rows that belong to no
-    /// position, as in cross-attention to learned rows.
+    /// position, as in cross-attention to learned rows, or hidden by the mask.
     fn sees_ahead(&self, seq_len: usize) -> bool {
+        if self.causal {
+            return false;
+        }
         // Number of first rows that still belong to the position with the same index.
         let mut own = seq_len;
         for layer in &self.layers {
@@ -200,6 +220,10 @@ impl Family for AttentionStackConfig {
             own = own.min(layer.n_queries());
         }
         self.readout != StackReadout::Rows
+    }
+
+    fn causal_key(&self) -> Option<&'static str> {
+        Some("causal")
     }
 
     fn projection_rank(&self, target: Target) -> usize {
@@ -266,6 +290,7 @@ impl Family for AttentionStackConfig {
         let last =
             StackLayer { rows: seq_len.max(14 * scale) + 18 * scale, queries: None, keys: None, ..token_wise.clone() };
         let first_half = StackLayer { queries: Some(seq_len.div_ceil(2)), ..token_wise.clone() };
+        let between = StackLayer { queries: Some(seq_len), keys: None, d_out: 8, ..token_wise.clone() };
         // For the second layer, rows that belong to no position are learned ones.
         let fewer = StackLayer {
             rows: seq_len.max(2),
@@ -279,6 +304,8 @@ impl Family for AttentionStackConfig {
             stack(&[&token_wise, &sequence_wise], StackReadout::Affine),
             stack(&[&sequence_wise], softmax),
             stack(&[&first_half, &fewer], StackReadout::Rows),
+            Self { layers: vec![between, token_wise], readout: StackReadout::Rows, causal: true, ..Self::default() }
+                .into(),
         ]
     }
 }

@@ -2,17 +2,18 @@
 
 use burn::{
     module::{Module, Param},
-    tensor::{Tensor, activation},
+    tensor::{Device, Tensor, TensorData, activation},
 };
 
 use headway_kernels::Precision;
+use headway_plain::network::Sight;
 
 use super::{AttentionStackConfig, StackLayer, StackMap, StackReadout};
 use crate::{
     attention::trace::Recorder,
     attention::{
         attend,
-        kernel::{AttentionKernel, KernelKind},
+        kernel::AttentionKernel,
         merge_heads,
         place::{AttentionPlace, Target},
         prefix::Prefix,
@@ -32,7 +33,8 @@ use crate::{
 ///
 /// H_0 = X, Z_l = map_l(H_{l−1}), H_l = Σ_h softmax(Z_l^q W_Q^h (Z_l^k W_K^h)ᵀ / sqrt(`d_key`)) Z_l^k W_V^h W_O^h,
 ///
-/// with Z^q the first `queries` rows of Z and Z^k its last `keys` rows.
+/// with Z^q the first `queries` rows of Z and Z^k its last `keys` rows. Under a causal mask a row sees itself, the rows
+/// above it, and those that belong to no row of H.
 ///
 /// # References
 /// Hu et al. 2025, arXiv 2504.15956: attention after a linear map A, and nothing else.
@@ -57,6 +59,8 @@ pub struct AttentionLayer {
     queries: usize,
     #[module(skip)]
     keys: usize,
+    #[module(skip)]
+    causal: bool,
 }
 
 /// The affine map before attention.
@@ -130,7 +134,7 @@ impl AttentionLayer {
     fn new(
         config: &StackLayer,
         (rows_in, d_in): (usize, usize),
-        kernel: &KernelKind,
+        whole: &AttentionStackConfig,
         init: &mut Initializer<'_>,
     ) -> Self {
         let StackLayer { rows, width, d_out, .. } = *config;
@@ -150,14 +154,15 @@ impl AttentionLayer {
             value: init.projection(width, heads.count * heads.d_value),
             output: init.projection(heads.count * heads.d_value, d_out),
             prefix: None,
-            kernel: kernel.spec().build(heads.d_key, init),
+            kernel: whole.kernel.spec().build(heads.d_key, init),
             count: heads.count,
             precision: init.attention,
         });
-        Self { map, heads: heads.collect(), queries: config.n_queries(), keys: config.n_keys() }
+        Self { map, heads: heads.collect(), queries: config.n_queries(), keys: config.n_keys(), causal: whole.causal }
     }
 
     fn run(&self, x: Tensor<3>, first: bool, recorder: &mut Recorder<'_>) -> Tensor<3> {
+        let (rows_in, device) = (x.dims()[1], x.device());
         let z = self.map.forward(x); // [batch, rows, width]
         if first {
             recorder.embedded(&z);
@@ -165,11 +170,23 @@ impl AttentionLayer {
         let rows = z.dims()[1];
         let queries = z.clone().narrow(1, 0, self.queries); // [batch, queries, width]
         let keys = z.narrow(1, rows - self.keys, self.keys); // [batch, keys, width]
-        let mut heads = self.heads.iter().map(|heads| heads.run(queries.clone(), keys.clone(), recorder));
+        let mask = self.mask(rows_in, rows, &device);
+        let mut heads = self.heads.iter().map(|heads| heads.run(queries.clone(), keys.clone(), &mask, recorder));
         let first = heads.next().unwrap_or_else(|| unreachable!("a layer has heads: validate asks for them"));
         let h = heads.fold(first, |sum, head| sum + head); // [batch, queries, d_out]
         recorder.layer(&h);
         h
+    }
+
+    /// Under a causal mask row i sees row j if j ≤ i, or if j belongs to none of the rows that came in.
+    fn mask(&self, rows_in: usize, rows: usize, device: &Device) -> Mask {
+        if !self.causal {
+            return Mask::Full;
+        }
+        let sight = Sight::Causal { own: rows_in, first_key: rows - self.keys };
+        let pairs = (0..self.queries).flat_map(|query| (0..self.keys).map(move |key| !sight.sees(query, key)));
+        let hidden: Vec<bool> = pairs.collect();
+        Mask::Hidden(Tensor::from_data(TensorData::new(hidden, [self.queries, self.keys]), device))
     }
 }
 
@@ -213,12 +230,12 @@ impl SequenceWiseMap {
 }
 
 impl HeadGroup {
-    fn run(&self, queries: Tensor<3>, keys: Tensor<3>, recorder: &mut Recorder<'_>) -> Tensor<3> {
+    fn run(&self, queries: Tensor<3>, keys: Tensor<3>, mask: &Mask, recorder: &mut Recorder<'_>) -> Tensor<3> {
         let q = split_heads(self.query.forward(queries), self.count); // [batch, count, queries, d_key]
         let k = split_heads(self.key.forward(keys.clone()), self.count); // [batch, count, keys, d_key]
         let v = split_heads(self.value.forward(keys), self.count); // [batch, count, keys, d_value]
         let [k, v] = with_prefix(self.prefix.as_ref(), k, v);
-        let view = View { precision: self.precision, ..Mask::Full.into() };
+        let view = View { precision: self.precision, ..mask.clone().into() };
         let mixed = attend([q, k, v], &view, &self.kernel, recorder);
         self.output.forward(merge_heads(mixed)) // [batch, queries, d_out]
     }
@@ -253,7 +270,7 @@ impl AttentionStack {
     pub(super) fn new(config: &AttentionStackConfig, dims: &IoDims, init: &mut Initializer<'_>) -> Self {
         let inputs = config.inputs(dims, dims.vector_width());
         let layers = config.layers.iter().zip(&inputs);
-        let layers = layers.map(|(layer, input)| AttentionLayer::new(layer, *input, &config.kernel, init)).collect();
+        let layers = layers.map(|(layer, input)| AttentionLayer::new(layer, *input, config, init)).collect();
         let (rows, width) = inputs.last().copied().unwrap_or((dims.seq_len, dims.vector_width()));
         let flat = dims.seq_len * dims.d_out;
         let readout = match config.readout {

@@ -17,7 +17,7 @@ impl AttentionStackConfig {
         is_softmax(&self.kernel)?;
         let layers = self.layers.iter().enumerate();
         let layers = layers.map(|(index, layer)| layer.plain_layer(parameters, &format!("layers.{index}")));
-        Ok(Network { layers: layers.collect::<Result<_, _>>()?, causal: false })
+        Ok(Network { layers: layers.collect::<Result<_, _>>()?, causal: self.causal })
     }
 
     pub(super) fn whole(&self, parameters: &Parameters, dims: &IoDims) -> Result<Function, NoPlainForm> {

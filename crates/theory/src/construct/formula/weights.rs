@@ -29,6 +29,7 @@ pub(super) fn network(nodes: &Nodes, plan: &Plan) -> Network {
         d_out: nodes.outputs.len(),
         layers: layers.collect(),
         readout: Readout::Rows,
+        causal: false,
     }
 }
 

@@ -287,7 +287,7 @@ impl<'a> MirrorPlan<'a> {
             name: InContextGd::NAME,
             target: gd.target(),
             domain: gd.domain(),
-            network: Network { seq_len: n + 1, d_in: d + 1, d_out: 1, layers, readout: Readout::Rows },
+            network: Network { seq_len: n + 1, d_in: d + 1, d_out: 1, layers, readout: Readout::Rows, causal: false },
             scored: Some(gd.scored()),
             sizes,
             temperature: Temperature {

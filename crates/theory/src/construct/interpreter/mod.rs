@@ -245,7 +245,7 @@ impl Interpreter {
                 ("rows".to_owned(), seq_len as f64),
                 ("layers".to_owned(), layers.len() as f64),
             ],
-            network: Network { seq_len, d_in: config.width(), d_out: 1, layers, readout: Readout::Rows },
+            network: Network { seq_len, d_in: config.width(), d_out: 1, layers, readout: Readout::Rows, causal: false },
             scored: Some((1..=seq_len).map(|position| position == seq_len).collect()),
             temperature: Temperature {
                 beta: delta,

@@ -25,6 +25,7 @@ pub(super) fn network(nodes: &Nodes, layouts: &[Layout]) -> Network {
         d_out: nodes.outputs.len(),
         layers: layouts.iter().map(|layout| Writer::new(nodes, layout).layer()).collect(),
         readout: Readout::Rows,
+        causal: false,
     }
 }
 

@@ -10,7 +10,7 @@ use headway_plain::{
 
 use super::{
     APART, FormPlan, ReluNetwork, Written, scatter_layer, scatter_parameters,
-    units::{ScatterRounding, Units, rounding_formula},
+    units::{Places, ScatterRounding, Units, rounding_formula},
 };
 use crate::{
     bound::Bound,
@@ -72,15 +72,17 @@ struct AnchorPlan<'a> {
 }
 
 pub(super) fn build(options: &ReluNetwork, units: &Units, request: Request) -> Result<Construction, Refusal> {
-    let (mixing, mixes) = units.scatter();
-    let (leak, scatter) = (mixing.leak(&mixes, mixing.rows(), 1.0), ScatterRounding::of(&mixing, &mixes));
+    let places = Places::one_a_row(units);
+    let scattering = units.scatter(&places);
+    let (mixing, mixes) = &scattering;
+    let (leak, scatter) = (mixing.leak(mixes, mixing.rows(), 1.0), ScatterRounding::of(&scattering, units.d_out));
     let plan = AnchorPlan {
         options,
         units,
         noise: units.product_noise(),
         leak,
         scatter,
-        scatter_parameters: scatter_parameters(units),
+        scatter_parameters: scatter_parameters(units, &places),
         profiles: RefCell::default(),
     };
     plan.build(options, units, request, Size::candidates(options), "; form t2 reaches further")
@@ -142,7 +144,7 @@ impl FormPlan for AnchorPlan<'_> {
         let units = self.units;
         let (anchors, rows) = (size.anchors(), self.rows(size));
         let beta = anchors.inverse_temperature(self.options.mode.sharpness());
-        let layers = vec![self.anchor_layer(size), scatter_layer(units)];
+        let layers = vec![self.anchor_layer(size), scatter_layer(units, &Places::one_a_row(units))];
         let spacing = anchors.spacing();
         let around = [0.0, 0.25, 0.5, -0.25, 0.75, -0.5, 1.0, -1.0].map(|at| at * spacing);
         let seams = (1..size.heads).step_by(size.heads.div_ceil(8)).map(|head| head as f64 * anchors.high);

@@ -8,7 +8,7 @@ use headway_plain::{
 use super::{
     APART, FormPlan, GATE, GATE_ROUNDING, ReluNetwork, Written, chain, gather_layer, gather_parameters, scatter_layer,
     scatter_parameters,
-    units::{Gather, ScatterRounding, Units, rounding_formula},
+    units::{Gather, Places, ScatterRounding, Units, rounding_formula},
 };
 use crate::{
     bound::Bound,
@@ -29,6 +29,8 @@ pub(super) const SHARPEST: f64 = 1e8;
 /// What bound and rounding are computed from.
 struct GatePlan<'a> {
     units: &'a Units,
+    places: Places,
+    causal: bool,
     gather: Gather,
     noise: Vec<Noise>,
     leak: f64,
@@ -36,12 +38,14 @@ struct GatePlan<'a> {
 }
 
 pub(super) fn build(options: &ReluNetwork, units: &Units, request: Request) -> Result<Construction, Refusal> {
-    let gather = Gather::of(units, 0.0);
-    let noise = gather.rounding(units);
-    let (mixing, mixes) = units.scatter();
+    let places = if options.causal { Places::by_position(units)? } else { Places::one_a_row(units) };
+    let gather = Gather::of(units, 0.0, &places);
+    let noise = gather.rounding(units, &places);
+    let scattering = units.scatter(&places);
+    let (mixing, mixes) = &scattering;
     // Outputs of a gate lie between −0.2785/β and 1.
-    let (leak, scatter) = (mixing.leak(&mixes, mixing.rows(), 1.0), ScatterRounding::of(&mixing, &mixes));
-    let plan = GatePlan { units, gather, noise, leak, scatter };
+    let (leak, scatter) = (mixing.leak(mixes, mixing.rows(), 1.0), ScatterRounding::of(&scattering, units.d_out));
+    let plan = GatePlan { units, places, causal: options.causal, gather, noise, leak, scatter };
     let candidates = match options.beta {
         Some(beta) => vec![beta],
         None => vec![(100.0 * GATE * units.one_signed_weight() / request.tolerance).clamp(1.0, SHARPEST), SHARPEST],
@@ -49,14 +53,17 @@ pub(super) fn build(options: &ReluNetwork, units: &Units, request: Request) -> R
     plan.build(options, units, request, candidates, "").map_err(Refusal::at_given_size)
 }
 
-pub(super) fn parameters(units: &Units) -> f64 {
-    gather_parameters(units, &Gather::of(units, 0.0)) + gate_parameters(units.count()) + scatter_parameters(units)
+pub(super) fn parameters(units: &Units, places: &Places) -> f64 {
+    gather_parameters(units, &Gather::of(units, 0.0, places), places.columns())
+        + gate_parameters(places)
+        + scatter_parameters(units, places)
 }
 
-/// Number of parameters of the gate layer: a map of u, a key flag and two one-hot blocks, and one head.
-fn gate_parameters(units: usize) -> f64 {
-    let (units, width) = (units as f64, 2.0 + 2.0 * units as f64);
-    (units + 2.0) * width + 2.0 * width * (units + 1.0) + width + 1.0
+/// Number of parameters of the gate layer: a map of u, a key flag and two one-hot blocks, and a head for each column of u.
+fn gate_parameters(places: &Places) -> f64 {
+    let (rows, columns) = (places.rows() as f64, places.columns() as f64);
+    let width = columns + 1.0 + 2.0 * rows;
+    (rows + 1.0 + columns) * width + columns * (2.0 * width * (rows + 1.0) + width + columns)
 }
 
 impl FormPlan for GatePlan<'_> {
@@ -64,7 +71,7 @@ impl FormPlan for GatePlan<'_> {
 
     fn bound(&self, beta: f64) -> Bound {
         let (one_signed, total) = (self.units.one_signed_weight(), self.units.weight());
-        let others = self.units.count() as f64 - 1.0;
+        let others = self.places.rows() as f64 - 1.0;
         let reach = 2.0 * self.units.lowest().abs().max(1.0);
         Bound::default()
             .and(
@@ -113,18 +120,22 @@ impl FormPlan for GatePlan<'_> {
     }
 
     fn parameters(&self, _: f64) -> f64 {
-        parameters(self.units)
+        parameters(self.units, &self.places)
     }
 
     fn chain(&self, beta: f64) -> Option<Chain> {
-        let Self { units, gather, noise, leak, scatter } = self;
+        let Self { units, gather, noise, leak, scatter, .. } = self;
+        if self.causal {
+            return None;
+        }
         let scatter = scatter.bound(Roundings::Any);
         Some(chain::Parts { units, gather, noise, leak: *leak, scatter, beta }.chain())
     }
 
     fn write(&self, beta: f64) -> Written {
-        let Self { units, gather, .. } = self;
-        let layers = vec![gather_layer(units, gather), gate_layer(units.count(), beta), scatter_layer(units)];
+        let Self { units, places, gather, .. } = self;
+        let layers =
+            vec![gather_layer(units, gather, places.columns()), gate_layer(places, beta), scatter_layer(units, places)];
         let at = GATE_AT / beta;
         let rows = layers.iter().map(Layer::rows).max().unwrap_or(0);
         let heads = layers.iter().map(|layer| layer.heads.len()).sum::<usize>();
@@ -142,27 +153,32 @@ impl FormPlan for GatePlan<'_> {
     }
 }
 
-/// Row j < r holds u'_j and is a query; row r is the null row.
-fn gate_layer(units: usize, beta: f64) -> Layer {
-    let z = Space::new(&[("u", 1), ("unit", 1), ("query", units), ("key", units)]);
-    let mut map = InputMap::token_wise(1, units + 1, z.width());
+/// Rows of units hold their u' and are queries; behind them is the null row. Each column has a head.
+fn gate_layer(places: &Places, beta: f64) -> Layer {
+    let (rows, columns) = (places.rows(), places.columns());
+    let z = Space::new(&[("u", columns), ("unit", 1), ("query", rows), ("key", rows)]);
+    let mut map = InputMap::token_wise(columns, rows + 1, z.width());
     let (weight, constant) = (map.linear.weight_mut(), &mut map.constant);
-    weight[(0, z.at("u"))] = 1.0;
-    for j in 0..units {
-        constant[(j, z.at("unit"))] = 1.0;
-        constant[(j, z.nth("query", j))] = 1.0;
-        constant[(j, z.nth("key", j))] = 1.0;
+    (0..columns).for_each(|column| weight[(column, z.nth("u", column))] = 1.0);
+    for row in 0..rows {
+        constant[(row, z.at("unit"))] = 1.0;
+        constant[(row, z.nth("query", row))] = 1.0;
+        constant[(row, z.nth("key", row))] = 1.0;
         // The null row is a key for every query.
-        constant[(units, z.nth("key", j))] = 1.0;
+        constant[(rows, z.nth("key", row))] = 1.0;
     }
-    let mut head = Head::zeros(z.width(), units + 1, 1, 1);
-    head.query.weight[(z.at("u"), 0)] = beta;
-    head.key.weight[(z.at("unit"), 0)] = 1.0;
-    for j in 0..units {
-        head.query.weight[(z.nth("query", j), j + 1)] = APART;
-        head.key.weight[(z.nth("key", j), j + 1)] = 1.0;
-    }
-    head.value.weight[(z.at("u"), 0)] = 1.0;
-    head.output[(0, 0)] = 1.0;
-    Layer { space: z, map: InputMap { queries: units, keys: units + 1, ..map }, heads: vec![head] }
+    let heads = (0..columns).map(|column| {
+        let mut head = Head::zeros(z.width(), rows + 1, 1, columns);
+        head.query.weight[(z.nth("u", column), 0)] = beta;
+        head.key.weight[(z.at("unit"), 0)] = 1.0;
+        for row in 0..rows {
+            head.query.weight[(z.nth("query", row), row + 1)] = APART;
+            head.key.weight[(z.nth("key", row), row + 1)] = 1.0;
+        }
+        head.value.weight[(z.nth("u", column), 0)] = 1.0;
+        head.output[(0, column)] = 1.0;
+        head
+    });
+    let heads = heads.collect();
+    Layer { space: z, map: InputMap { queries: rows, keys: rows + 1, ..map }, heads }
 }

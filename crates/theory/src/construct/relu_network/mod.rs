@@ -14,6 +14,9 @@
 //! - **s**, one layer that gathers, then a softmax over p + 1 channels, which are the same anchors, and a linear
 //!   readout.
 //!
+//! A network whose outputs need no later inputs compiles to t2 under a causal mask: each unit stands in the row of the last
+//! position that it reads, beside those of the same position.
+//!
 //! With S = max_i Σ_j |W₂_ij| s_j the error is 0.0622 S/(p H) for anchors; for gates 0.2785 S₁/β, where S₁ ≤ S sums W₂ of one sign only.
 //!
 //! # References
@@ -54,7 +57,7 @@ use crate::{
     space::Space,
 };
 
-use units::{Gather, Units};
+use units::{Gather, Places, Units};
 pub use weights::ReluWeights;
 
 /// Difference in score between keys that count and those that should not: e⁻⁶⁴ = 1.6e-28.
@@ -92,6 +95,9 @@ pub struct Config {
     pub heads: Option<usize>,
     /// β of the gates (t2); if `None`, large enough that gates matter little beside rounding.
     pub beta: Option<f64>,
+    /// Whether no position sees a later one (t2): a drawn network loses the weights that would, and a given one must have
+    /// none. Default false.
+    pub causal: bool,
 }
 
 impl Default for Config {
@@ -108,6 +114,7 @@ impl Default for Config {
             intervals: None,
             heads: None,
             beta: None,
+            causal: false,
         }
     }
 }
@@ -133,7 +140,7 @@ impl Options for Config {
             let config = network.task(base);
             (network, config)
         } else {
-            let config = ReluNetworkConfig { d, d_hidden: self.hidden, ..base };
+            let config = ReluNetworkConfig { d, d_hidden: self.hidden, ..base.clone() };
             sound(&TaskConfig::ReluNetwork(config.clone()).validate())?;
             let drawn = headway_tasks::seq2seq::relu_network::ReluNetwork::new(
                 config.clone(),
@@ -142,7 +149,14 @@ impl Options for Config {
             // Written down, so that the task rounds nothing that the construction does not.
             let given = drawn.written_down().given.unwrap_or_else(|| unreachable!("written down means given"));
             let GivenNetwork { weights_in, bias_in, weights_out, bias_out } = given;
-            (ReluWeights { seq_len, d_in: d, d_out: d, weights_in, bias_in, weights_out, bias_out }, config)
+            let drawn = ReluWeights { seq_len, d_in: d, d_out: d, weights_in, bias_in, weights_out, bias_out };
+            if self.causal {
+                let network = drawn.causal();
+                let config = network.task(base);
+                (network, config)
+            } else {
+                (drawn, config)
+            }
         };
         sound(&TaskConfig::ReluNetwork(config.clone()).validate())?;
         let flat = network.seq_len * network.d_in;
@@ -154,6 +168,7 @@ impl Options for Config {
             intervals,
             heads,
             beta,
+            causal: self.causal,
             ..ReluNetwork::new(network)
         };
         Ok(Planned::new(TaskConfig::ReluNetwork(config), self.seed, move |request| construction.build(request)))
@@ -192,6 +207,8 @@ pub struct ReluNetwork {
     pub heads: Option<usize>,
     /// β, for t2; if `None`, the gates' error is a hundredth of the tolerance, since sharpness costs no parameters.
     pub beta: Option<f64>,
+    /// Whether no position sees a later one, for t2.
+    pub causal: bool,
 }
 
 impl ReluNetwork {
@@ -202,7 +219,17 @@ impl ReluNetwork {
     pub fn new(network: ReluWeights) -> Self {
         let flat = network.seq_len * network.d_in;
         let (low, high) = (vec![0.0; flat], vec![1.0; flat]);
-        Self { network, form: Form::T2, low, high, mode: Mode::Minimax, intervals: None, heads: None, beta: None }
+        Self {
+            network,
+            form: Form::T2,
+            low,
+            high,
+            mode: Mode::Minimax,
+            intervals: None,
+            heads: None,
+            beta: None,
+            causal: false,
+        }
     }
 
     /// Chooses the size, then writes the weights.
@@ -222,7 +249,8 @@ impl ReluNetwork {
 
     /// Number of parameters of form t2, which does not depend on the tolerance.
     pub(super) fn parameters(&self) -> f64 {
-        gated::parameters(&Units::of(&self.network, &self.low, &self.high))
+        let units = Units::of(&self.network, &self.low, &self.high);
+        gated::parameters(&units, &Places::one_a_row(&units))
     }
 
     fn check(&self) -> Result<(), Refusal> {
@@ -246,6 +274,9 @@ impl ReluNetwork {
             if given == Some(0) {
                 return Err(Refusal::invalid(key, "must be at least 1"));
             }
+        }
+        if self.causal && anchors {
+            return Err(Refusal::invalid("causal", "is an option of form t2"));
         }
         if let Some(beta) = self.beta {
             if anchors {
@@ -299,7 +330,7 @@ trait FormPlan {
             name: ReluNetwork::NAME,
             target: options.network.target(),
             domain: units.domain(),
-            network: Network { seq_len, d_in, d_out, layers, readout },
+            network: Network { seq_len, d_in, d_out, layers, readout, causal: options.causal },
             scored: None,
             sizes: sizes.map(|(name, size)| (name.to_owned(), size)).collect(),
             temperature,
@@ -326,7 +357,7 @@ struct Written {
 }
 
 /// The layer that gathers: its input rows are x_i − m, its output rows hold u'.
-fn gather_layer(units: &Units, gather: &Gather) -> Layer {
+fn gather_layer(units: &Units, gather: &Gather, columns: usize) -> Layer {
     let [query, key, dead] = gather.mixing.parts();
     let space = Space::new(&[("x", units.d_in), query, key, dead]);
     let rows = gather.mixing.rows();
@@ -337,36 +368,36 @@ fn gather_layer(units: &Units, gather: &Gather) -> Layer {
         (0..units.seq_len).for_each(|i| constant[(i, space.nth("x", f))] = -gather.middle[(i, f)]);
     }
     gather.mixing.label(&space, constant);
-    let heads = gather.mixing.heads(&space, &gather.mixes, 1);
+    let heads = gather.mixing.heads(&space, &gather.mixes, columns);
     Layer { space, map: InputMap { queries: gather.mixing.queries, keys: rows, ..map }, heads }
 }
 
-fn gather_parameters(units: &Units, gather: &Gather) -> f64 {
+fn gather_parameters(units: &Units, gather: &Gather, columns: usize) -> f64 {
     let (heads, values) = gather.mixing.count(&gather.mixes);
     let width = (units.d_in + gather.mixing.queries + gather.mixing.keys + 3) as f64;
     let map = (units.d_in + gather.mixing.rows()) as f64 * width;
-    map + heads as f64 * 2.0 * width * gather.mixing.queries as f64 + values as f64 * (width + 1.0)
+    map + heads as f64 * 2.0 * width * gather.mixing.queries as f64 + values as f64 * (width + columns as f64)
 }
 
-/// The layer that scatters: its input rows hold h_j, its output rows are y_i.
-fn scatter_layer(units: &Units) -> Layer {
-    let (mixing, mixes) = units.scatter();
+/// The layer that scatters: its input rows hold the units, its output rows are y_i.
+fn scatter_layer(units: &Units, places: &Places) -> Layer {
+    let (mixing, mixes) = units.scatter(places);
     let [query, key, dead] = mixing.parts();
-    let space = Space::new(&[("h", 1), query, key, dead]);
+    let space = Space::new(&[("h", places.columns()), query, key, dead]);
     let rows = mixing.rows();
-    let mut map = InputMap::token_wise(1, rows, space.width());
+    let mut map = InputMap::token_wise(places.columns(), rows, space.width());
     let (weight, constant) = (map.linear.weight_mut(), &mut map.constant);
-    weight[(0, space.at("h"))] = 1.0;
+    (0..places.columns()).for_each(|column| weight[(column, space.nth("h", column))] = 1.0);
     mixing.label(&space, constant);
     let heads = mixing.heads(&space, &mixes, units.d_out);
     Layer { space, map: InputMap { queries: mixing.queries, keys: rows, ..map }, heads }
 }
 
-fn scatter_parameters(units: &Units) -> f64 {
-    let (mixing, mixes) = units.scatter();
+fn scatter_parameters(units: &Units, places: &Places) -> f64 {
+    let (mixing, mixes) = units.scatter(places);
     let (heads, values) = mixing.count(&mixes);
-    let width = (mixing.queries + mixing.keys + 4) as f64;
-    let map = (1 + mixing.rows()) as f64 * width;
+    let width = (places.columns() + mixing.queries + mixing.keys + 3) as f64;
+    let map = (places.columns() + mixing.rows()) as f64 * width;
     map + heads as f64 * 2.0 * width * mixing.queries as f64 + values as f64 * (width + units.d_out as f64)
 }
 

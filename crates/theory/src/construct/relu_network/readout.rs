@@ -4,7 +4,7 @@ use headway_plain::{Readout, network::Matrix};
 
 use super::{
     FormPlan, ReluNetwork, Written, gather_layer, gather_parameters, output_matrix,
-    units::{Gather, Units, rounding_formula},
+    units::{Gather, Places, Units, rounding_formula},
 };
 use crate::{
     bound::Bound,
@@ -29,10 +29,11 @@ struct ReadoutPlan<'a> {
 }
 
 pub(super) fn build(options: &ReluNetwork, units: &Units, request: Request) -> Result<Construction, Refusal> {
-    let gather = Gather::of(units, 0.5);
-    let noise = gather.rounding(units);
+    let places = Places::one_a_row(units);
+    let gather = Gather::of(units, 0.5, &places);
+    let noise = gather.rounding(units, &places);
     let profiles = (1..=16).map(|intervals| profile(options.mode.sharpness(), intervals, 1)).collect();
-    let gather_parameters = gather_parameters(units, &gather);
+    let gather_parameters = gather_parameters(units, &gather, places.columns());
     let plan = ReadoutPlan { options, units, gather, gather_parameters, noise, profiles };
     let next = |size: &usize| Some((size + size / 64).max(size + 1));
     let sizes = std::iter::successors(Some(1), next).take_while(|intervals| *intervals <= MOST_INTERVALS);
@@ -93,7 +94,7 @@ impl FormPlan for ReadoutPlan<'_> {
         let Self { units, gather, .. } = self;
         let anchors = Self::anchors(intervals);
         let (beta, middle) = (anchors.inverse_temperature(self.options.mode.sharpness()), anchors.centre());
-        let layers = vec![gather_layer(units, gather)];
+        let layers = vec![gather_layer(units, gather, 1)];
         let centred = |k: usize| anchors.at(k) - middle;
         let (weight, bias) = output_matrix(units);
         let readout = Readout::Softmax {

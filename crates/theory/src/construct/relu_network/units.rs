@@ -10,6 +10,7 @@ use crate::{
     domain::Domain,
     interpolation::F32_ROUNDOFF,
     mixing::{Channel, DEVIATIONS, Mix, Mixing, Noise, Roundings},
+    refusal::Refusal,
 };
 
 /// relu(u_j) = s_j relu(u'_j), u'_j = u_j / s_j, with s_j the largest value of u_j in the box. Units with s_j ≤ 0 are
@@ -28,6 +29,57 @@ pub(crate) struct Units {
     pub bias_out: Vec<f64>,
     low: Vec<f64>,
     high: Vec<f64>,
+}
+
+/// In which row, and in which column of it, every unit stands between layers.
+pub(crate) struct Places {
+    /// The unit of each column, if there is one. `[rows][columns]`
+    at: Vec<Vec<Option<usize>>>,
+}
+
+impl Places {
+    /// Unit j in row j.
+    pub fn one_a_row(units: &Units) -> Self {
+        Self { at: (0..units.count()).map(|j| vec![Some(j)]).collect() }
+    }
+
+    /// Every unit in the row of the last position that it reads, in as many columns as the neediest position has units.
+    ///
+    /// # Errors
+    /// [`Refusal::Invalid`] if a position before that one reads the unit: the network is not causal.
+    pub fn by_position(units: &Units) -> Result<Self, Refusal> {
+        let mut at: Vec<Vec<Option<usize>>> = vec![Vec::new(); units.seq_len];
+        for j in 0..units.count() {
+            let last = |len: usize, read: &dyn Fn(usize) -> bool| (0..len).rev().find(|number| read(*number));
+            let reads = last(units.weights.ncols(), &|number| units.weights[(j, number)] != 0.0);
+            let position = reads.map_or(0, |number| number / units.d_in);
+            let early = (0..position * units.d_out).find(|number| units.output[(*number, j)] != 0.0);
+            if let Some(early) = early {
+                let problem = format!(
+                    "is not causal: position {} takes a hidden unit that reads position {}; leave out --causal",
+                    early / units.d_out + 1,
+                    position + 1
+                );
+                return Err(Refusal::invalid("network", problem));
+            }
+            at[position].push(Some(j));
+        }
+        let columns = at.iter().map(Vec::len).max().unwrap_or(0).max(1);
+        at.iter_mut().for_each(|row| row.resize(columns, None));
+        Ok(Self { at })
+    }
+
+    pub fn rows(&self) -> usize {
+        self.at.len()
+    }
+
+    pub fn columns(&self) -> usize {
+        self.at.first().map_or(0, Vec::len)
+    }
+
+    fn unit(&self, row: usize, column: usize) -> Option<usize> {
+        self.at[row][column]
+    }
 }
 
 impl Units {
@@ -116,15 +168,21 @@ impl Units {
         (0..self.count()).map(noise).collect()
     }
 
-    /// The mixing of the last layer: y_i = Σ_j W₂_ij s_j h_j + b₂, for h in column 0 of row j.
-    pub fn scatter(&self) -> (Mixing, Vec<Mix>) {
-        let mixing = Mixing { queries: self.seq_len, keys: self.count() };
-        let mixes = (0..self.d_out).map(|c| Mix {
-            matrix: Matrix::from_fn(self.seq_len, self.count(), |i, j| self.output[(i * self.d_out + c, j)]),
-            bias: (0..self.seq_len).map(|i| self.bias_out[i * self.d_out + c]).collect(),
-            channels: vec![Channel { from: 0, to: c, bias: 1.0 }],
-        });
-        (mixing, mixes.collect())
+    /// The mixing of the last layer: y_i = Σ_j W₂_ij s_j h_j + b₂, with every h in its place.
+    pub fn scatter(&self, places: &Places) -> (Mixing, Vec<Mix>) {
+        let mixing = Mixing { queries: self.seq_len, keys: places.rows() };
+        let weight =
+            |at: usize, row: usize, column: usize| places.unit(row, column).map_or(0.0, |j| self.output[(at, j)]);
+        let mix = |column: usize, c: usize| Mix {
+            matrix: Matrix::from_fn(self.seq_len, places.rows(), |i, row| weight(i * self.d_out + c, row, column)),
+            // The bias counts once.
+            bias: (0..self.seq_len)
+                .map(|i| if column == 0 { self.bias_out[i * self.d_out + c] } else { 0.0 })
+                .collect(),
+            channels: vec![Channel { from: column, to: c, bias: if column == 0 { 1.0 } else { 0.0 } }],
+        };
+        let mixes = (0..places.columns()).flat_map(|column| (0..self.d_out).map(move |c| (column, c)));
+        (mixing, mixes.map(|(column, c)| mix(column, c)).collect())
     }
 
     fn value(&self, j: usize, x: &[f64]) -> f64 {
@@ -224,19 +282,24 @@ pub(crate) struct Gather {
 }
 
 impl Gather {
-    pub fn of(units: &Units, shift: f64) -> Self {
+    pub fn of(units: &Units, shift: f64, places: &Places) -> Self {
         let (n, d) = (units.seq_len, units.d_in);
         let at = |i: usize| f64::from(f64::midpoint(units.low[i], units.high[i]) as f32);
         let middle = Matrix::from_fn(n, d, |i, f| at(i * d + f));
         let reach = |i: usize| (units.high[i] - at(i)).abs().max((units.low[i] - at(i)).abs());
         let half = (0..n * d).map(reach).fold(0.0, f64::max);
         let centred = |j: usize| units.value(j, &(0..n * d).map(at).collect::<Vec<_>>()) - shift;
-        let mixes = (0..d).map(|f| Mix {
-            matrix: Matrix::from_fn(units.count(), n, |j, i| units.weights[(j, i * d + f)]),
-            bias: (0..units.count()).map(|j| if f == 0 { centred(j) / half } else { 0.0 }).collect(),
-            channels: vec![Channel { from: f, to: 0, bias: if f == 0 { half } else { 0.0 } }],
-        });
-        Self { mixing: Mixing { queries: units.count(), keys: n }, mixes: mixes.collect(), middle, half }
+        let weight =
+            |row: usize, column: usize, at: usize| places.unit(row, column).map_or(0.0, |j| units.weights[(j, at)]);
+        let bias = |row: usize, column: usize| places.unit(row, column).map_or(0.0, |j| centred(j) / half);
+        let mix = |column: usize, f: usize| Mix {
+            matrix: Matrix::from_fn(places.rows(), n, |row, i| weight(row, column, i * d + f)),
+            bias: (0..places.rows()).map(|row| if f == 0 { bias(row, column) } else { 0.0 }).collect(),
+            channels: vec![Channel { from: f, to: column, bias: if f == 0 { half } else { 0.0 } }],
+        };
+        let mixes = (0..places.columns()).flat_map(|column| (0..d).map(move |f| (column, f)));
+        let mixes = mixes.map(|(column, f)| mix(column, f)).collect();
+        Self { mixing: Mixing { queries: places.rows(), keys: n }, mixes, middle, half }
     }
 
     /// Bound on what weights of e⁻⁸⁰ instead of zero add to u'.
@@ -245,8 +308,16 @@ impl Gather {
     }
 
     /// Rounding error of each u' in float32.
-    pub fn rounding(&self, units: &Units) -> Vec<Noise> {
-        let noise = self.mixing.rounding(&self.mixes, 1, |_| (-self.half, self.half));
+    pub fn rounding(&self, units: &Units, places: &Places) -> Vec<Noise> {
+        let mixed = self.mixing.rounding(&self.mixes, places.columns(), |_| (-self.half, self.half));
+        let mut noise = vec![Noise::default(); units.count()];
+        for (row, mixed) in mixed.iter().enumerate() {
+            for (column, mixed) in mixed.iter().enumerate() {
+                if let Some(j) = places.unit(row, column) {
+                    noise[j] = *mixed;
+                }
+            }
+        }
         // x − m is rounded once.
         let centring = |j: usize| {
             let row = units.weights.row(j);
@@ -256,7 +327,7 @@ impl Gather {
                 ..Noise::of(self.half * sizes, 1.0)
             }
         };
-        noise.iter().enumerate().map(|(j, noise)| noise[0].and(centring(j))).collect()
+        noise.into_iter().enumerate().map(|(j, noise)| noise.and(centring(j))).collect()
     }
 }
 
@@ -264,8 +335,8 @@ impl Gather {
 pub(crate) struct ScatterRounding(Vec<Noise>);
 
 impl ScatterRounding {
-    pub fn of(mixing: &Mixing, mixes: &[Mix]) -> Self {
-        Self(mixing.rounding(mixes, mixes.len(), |_| (0.0, 1.0)).into_iter().flatten().collect())
+    pub fn of((mixing, mixes): &(Mixing, Vec<Mix>), d_out: usize) -> Self {
+        Self(mixing.rounding(mixes, d_out, |_| (0.0, 1.0)).into_iter().flatten().collect())
     }
 
     pub fn bound(&self, roundings: Roundings) -> f64 {

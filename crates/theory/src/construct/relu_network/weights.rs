@@ -68,6 +68,18 @@ impl ReluWeights {
         affine(&self.weights_out, &self.bias_out, &hidden)
     }
 
+    /// The network without the weights by which an output would see a later input: unit j belongs to position ⌊j n / r⌋,
+    /// reads no later one, and serves no earlier one.
+    pub(crate) fn causal(mut self) -> Self {
+        let units = self.units();
+        for j in 0..units {
+            let position = j * self.seq_len / units;
+            self.weights_in[j].iter_mut().skip((position + 1) * self.d_in).for_each(|weight| *weight = 0.0);
+            self.weights_out.iter_mut().take(position * self.d_out).for_each(|row| row[j] = 0.0);
+        }
+        self
+    }
+
     /// The task whose targets this network computes; all other settings are those of `base`.
     pub(crate) fn task(&self, base: ReluNetworkConfig) -> ReluNetworkConfig {
         ReluNetworkConfig {

@@ -243,6 +243,7 @@ impl GridPlan<'_> {
                 d_out: options.d_out,
                 layers: vec![layer],
                 readout,
+                causal: false,
             },
             scored: None,
             sizes: vec![("G".to_owned(), cells as f64), ("keys".to_owned(), keys as f64)],
