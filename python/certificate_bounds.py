@@ -183,8 +183,39 @@ def moments_of_axis(c, per_axis, padding):
     return (variance + off**2).max(), off.max()
 
 
+def in_the_mean(folder, power):
+    """(mean over cells of min(sup f − inf f, sup |∇f| √d ρ h)^p)^(1/p), by intervals of f over the centres around each cell."""
+    cells, d = Cells(folder), folder.d_in
+    per_axis, padding, h = cells.grid(folder)
+    low, c, rho = folder.ends()[0][0], cells.sharpness, math.sqrt(moments_of_axis(cells.sharpness, per_axis, padding)[0])
+    trees = [formulas.parse(output) for output in folder.task["outputs"]]
+    names = {f"x{j + 1}": j for j in range(d)} | {f"x1_{j + 1}": j for j in range(d)}
+    place = np.stack(np.meshgrid(*[np.arange(-padding, per_axis + padding)] * d, indexing="ij"), axis=-1).reshape(-1, d)
+    inside = ((place >= 0) & (place < per_axis)).all(axis=1)
+    first, last = low - padding * h, low + (per_axis + padding) * h
+    least = np.inf
+    for reach in (1, 2, 3):
+        sides = [np.clip(low + h * (place + 0.5 + step), first, last) for step in (-reach, reach)]
+        with np.errstate(all="ignore"):
+            jets = [formulas.enclose(tree, *sides, names) for tree in trees]
+        span = lambda part: np.broadcast_to(part, len(place))  # noqa: E731
+        values = [(span(jet.value.low), span(jet.value.high)) for jet in jets]
+        largest = max(high.max() - low.min() for low, high in values)
+        far = sum(2 * math.exp(-c * ((m - 0.5) ** 2 - 0.25)) for m in range(reach + 1, reach + 60))
+        each = []
+        for jet, (bottom, top) in zip(jets, values):
+            with np.errstate(all="ignore"):
+                steep = np.sqrt(sum(span(slope.most()) ** 2 for slope in jet.gradient)) * math.sqrt(d) * rho * h
+            each.append(np.where(steep < top - bottom, steep, top - bottom))
+        off = np.minimum(np.max(each, axis=0) + min(d * far, 1.0) * largest, largest)
+        least = min(least, np.mean(off[inside] ** power) ** (1 / power))
+    return least
+
+
 def bound_of_max_affine(folder):
     cells, d = Cells(folder), folder.d_in
+    if "norm" in folder.certificate:
+        return in_the_mean(folder, folder.certificate["norm"])
     if has_given_cells(folder):
         return min((len(cells) - 1) * math.exp(-cells.sharpness * gap_of(folder)), 1) * np.ptp(cells.values, axis=0).max()
     per_axis, padding, h = cells.grid(folder)

@@ -140,7 +140,26 @@ def of_grid_of_sequence(folder):
     }
 
 
+def of_mean(folder):
+    """Of a grid whose error is one in the mean: a head gives means of values, which are this far apart at most."""
+    cells, d = Cells(folder), folder.d_in
+    per_axis, padding, h = cells.grid(folder)
+    c, rho = cells.sharpness, math.sqrt(moments_of_axis(cells.sharpness, per_axis, padding)[0])
+    low, high = (ends[0] for ends in folder.ends())
+    token, cell = per_axis / 2, per_axis / 2 + padding
+    noise = ROUNDOFF * (c * (d + 2) * d * (2 * token * cell + cell**2) + 16)
+    shift = ROUNDOFF * ((3 * max(abs(low), abs(high)) + abs(low + high)) / h + 3 * token)
+    span, largest = np.ptp(cells.values, axis=0).max(), np.abs(cells.values).max()
+    return {
+        "scores": min(moved(span, noise), span),
+        "input": min(d * c * rho * span * shift, span),
+        "values": of_values(min(len(cells), felt(c) ** d), largest),
+    }
+
+
 def of_max_affine(folder):
+    if "norm" in folder.certificate:
+        return of_mean(folder)
     cells, d = Cells(folder), folder.d_in
     low, high = (ends[0] for ends in folder.ends())
     c, largest, reach = cells.sharpness, np.abs(cells.values).max(), max(abs(low), abs(high))

@@ -86,6 +86,8 @@ def verify(path):
     off = np.abs(stored - wanted[: len(stored)])[:, scored]
     check((off <= slack[:, scored] + 1e-300).all(), f"stored targets are off by {off.max():.4g} from those of the task")
     lines.append(f"ok   target: {source}, {len(x)} points")
+    if "norm" in certificate:
+        return [*lines, *check_mean(folder), *on_trust(folder)]
     for dtype, model in folder.models.items():
         errors = np.abs(model(x).astype(float) - wanted)[:, scored].reshape(len(x), -1).max(axis=1)
         error, stated = errors.max(), certificate["float32"]["error"]
@@ -102,6 +104,24 @@ def verify(path):
     check(bound >= follows * (1 - SLACK) - 1e-12, f"a bound of {bound:.4g} is claimed where {follows:.4g} follows")
     lines.append(f"ok   bound: {bound:.4g} claimed, {follows:.4g} follows")
     return [*lines, *on_trust(folder)]
+
+
+def check_mean(folder, count=4096):
+    """Lines about errors in the mean, measured anew at points of this script's own."""
+    power, (bound, rounding) = folder.certificate["norm"], folder.claimed()
+    follows = bound_of(folder)
+    check(bound >= follows * (1 - SLACK) - 1e-12, f"a bound of {bound:.4g} in the mean is claimed where {follows:.4g} follows")
+    yield f"ok   bound: {bound:.4g} claimed in the mean, p = {power:g}; {follows:.4g} follows"
+    low, high = folder.ends()
+    x = np.random.default_rng(7).uniform(low, high, size=(count, len(low))).astype(np.float32).reshape(count, folder.n, folder.d_in)
+    wanted = target(folder, x)
+    for dtype, model in folder.models.items():
+        powers = (np.abs(model(x).astype(float) - wanted).max(axis=-1) ** power).mean(axis=-1)
+        error, stray = powers.mean(), 4 * powers.std() / math.sqrt(count)
+        check(error - stray <= (bound + rounding) ** power, f"{np.dtype(dtype)}: an error of {error ** (1 / power):.4g} in the mean is beyond the bound")
+        stated = folder.certificate["float32"]["error"] ** power
+        check(abs(error - stated) <= 2 * stray, f"{np.dtype(dtype)}: an error of {error ** (1 / power):.4g} in the mean, but {stated ** (1 / power):.4g} is said")
+        yield f"ok   {np.dtype(dtype)}: error {error ** (1 / power):.4g} in the mean, bound with rounding {bound + rounding:.4g}"
 
 
 def on_trust(folder):

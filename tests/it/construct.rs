@@ -45,6 +45,7 @@ const CASES: &[(&str, &[&str], f64)] = &[
     ("interpreter", &["--points", "4", "--d", "2", "--steps", "2"], 0.05),
     ("max-affine", &["--function", "kink", "--seq-len", "2"], 0.1),
     ("max-affine", &["--function", "waves", "--seq-len", "2", "--attention", "cross", "--mode", "smooth"], 0.1),
+    ("max-affine", &["--function", "step(x1 - 0.4)*x2", "--seq-len", "2", "--norm", "2", "--mode", "hard"], 0.2),
     ("prefix", &["--function", "circle_smooth", "--seq-len", "3"], 0.1),
     ("prefix", &["--function", "sphere_lipschitz"], 0.3),
 ];

@@ -560,6 +560,10 @@ pub struct MaxAffine {
     /// G, number of cells per axis. Default: the fewest that meet the tolerance.
     #[arg(long, value_name = "G")]
     pub per_axis: Option<usize>,
+    /// Bound the error in the mean, (E |error|^P)^(1/P) with x uniform between --low and --high, for functions that jump. Default: bound the largest
+    /// error.
+    #[arg(long, value_name = "P", conflicts_with_all = ["cells", "lipschitz", "curvature"])]
+    pub norm: Option<f64>,
     /// Number of padding cells beyond every face. Default: 3 for smooth, else none.
     #[arg(long, value_name = "N")]
     pub padding: Option<usize>,
@@ -815,6 +819,7 @@ impl From<&MaxAffine> for max_affine::Config {
             per_axis: args.per_axis,
             padding: args.padding,
             smoothness: (&args.smoothness).into(),
+            norm: args.norm,
         }
     }
 }

@@ -163,6 +163,9 @@ fn summary(certificate: &Certificate, asked: Option<f64>) {
     };
     let measured = |measured: &headway_theory::Measured| {
         let points: usize = measured.points.values().sum();
+        if let Some(p) = certificate.norm {
+            return format!("{:>14}  in the mean (L_{p}) over {points} random points", number(measured.error));
+        }
         format!("{:>14}  over {points} points, worst at {}", number(measured.error), measured.worst_kind)
     };
     let all = certificate.sizes.iter().map(|(name, value)| (name.as_str(), *value));

@@ -63,10 +63,12 @@ fn page(certificate: &Certificate, place: &str, figures: Vec<(&'static str, Figu
     let Certificate { bound, rounding, float32, float64, tolerance, temperature, .. } = certificate;
     let proved = bound.value + rounding.value;
     let claim = claim(certificate);
+    let kind = if certificate.norm.is_some() { "mean" } else { "largest" };
     let summary = format!(
-        "These weights were not trained but written down, by the construction {}. The largest error found is {}.\n\nTarget: \
+        "These weights were not trained but written down, by the construction {}. The {} error found is {}.\n\nTarget: \
          {}. Domain: {}.",
         certificate.construction,
+        kind,
         number(float32.error),
         certificate.target,
         certificate.domain
@@ -81,8 +83,8 @@ fn page(certificate: &Certificate, place: &str, figures: Vec<(&'static str, Figu
         cells(vec!["certified".to_owned(), certificate.verdict.to_string()]),
         cells(vec!["tolerance asked for".to_owned(), number(*tolerance)]),
         cells(vec!["bound and rounding".to_owned(), number(proved)]),
-        cells(vec!["largest error found, float32".to_owned(), number(float32.error)]),
-        cells(vec!["largest error found, float64".to_owned(), number(float64.error)]),
+        cells(vec![format!("{kind} error found, float32"), number(float32.error)]),
+        cells(vec![format!("{kind} error found, float64"), number(float64.error)]),
         cells(vec!["sizes".to_owned(), sizes(all)]),
         cells(vec!["parameters".to_owned(), certificate.parameters.to_string()]),
         cells(vec!["inverse temperature beta".to_owned(), number(temperature.beta)]),
@@ -117,7 +119,7 @@ fn page(certificate: &Certificate, place: &str, figures: Vec<(&'static str, Figu
             &["term", "value", "formula"],
             terms(rounding),
         ),
-        table("Measured", measured_note(float32), &["points", "float32", "float64"], {
+        table("Measured", measured_note(float32, certificate.norm), &["points", "float32", "float64"], {
             let kinds = float32.points.iter().map(|(kind, count)| {
                 let doubles = float64.points.get(kind).map(ToString::to_string);
                 vec![Some(kind.clone()), Some(count.to_string()), doubles]
@@ -163,19 +165,23 @@ fn claim(certificate: &Certificate) -> String {
     let Certificate { bound, rounding, verdict, .. } = certificate;
     let proved = bound.value + rounding.value;
     let parts = format!("{} in exact arithmetic, and {} for rounding", number(bound.value), number(rounding.value));
-    match verdict {
-        Verdict::Proved => {
+    match (verdict, certificate.norm) {
+        (Verdict::Proved, Some(p)) => format!(
+            "In float32 the error is at most {} in the mean over the domain, (E |error|^{p})^(1/{p}): {parts}.",
+            number(proved)
+        ),
+        (Verdict::Proved, None) => {
             format!(
                 "In float32 no output number is farther than {} from its target anywhere on the domain: {parts}.",
                 number(proved)
             )
         }
-        Verdict::Given => format!(
+        (Verdict::Given, _) => format!(
             "In float32 no output number is farther than {} from its target anywhere on the domain, {}: {parts}.",
             number(proved),
             verdict
         ),
-        Verdict::NotCertified => format!(
+        (Verdict::NotCertified, _) => format!(
             "{}: nothing is proved about their error. What was measured of the target at points suggests {}: {parts}.",
             certificate.verdict,
             number(proved)
@@ -183,7 +189,17 @@ fn claim(certificate: &Certificate) -> String {
     }
 }
 
-fn measured_note(measured: &Measured) -> String {
+fn measured_note(measured: &Measured, norm: Option<f64>) -> String {
+    if let Some(p) = norm {
+        return format!(
+            "The p-th power of the error, the largest over outputs of a position, in the mean over positions and random points; p = {p}. At the \
+             worst of them output {} of position {} is {} and should be {}, which a mean allows.",
+            measured.worst_channel + 1,
+            measured.worst_position + 1,
+            measured.found as f32,
+            measured.wanted as f32
+        );
+    }
     format!(
         "Points at which the error was measured, by kind: random ones, those known to be hard, and the ascent of the error from the worst of \
          both. The worst, {}, is of kind {}: output {} of position {} is {} and should be {}.",

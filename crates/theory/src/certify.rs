@@ -21,7 +21,7 @@ use crate::{
     words::{Tried, Words},
 };
 
-/// What is known about a construction's error, measured as the largest difference of any output number.
+/// What is known about a construction's error, measured as the largest difference of any output number, or in the mean.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Certificate {
     /// Version of this layout, 1.
@@ -32,6 +32,9 @@ pub struct Certificate {
     pub target: String,
     /// The domain on which the error is claimed.
     pub domain: String,
+    /// p, if errors are those in the mean, (E |error|^p)^(1/p) with x uniform in the domain; `None` if they are the largest ones.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub norm: Option<f64>,
     /// The requested tolerance.
     pub tolerance: f64,
     /// Sizes by name.
@@ -208,7 +211,7 @@ pub struct Line {
 /// The largest measured error, and the point where it occurs.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Measured {
-    /// Largest error.
+    /// Largest error, or that in the mean.
     pub error: f64,
     /// Number of points by kind: `random`, `ascent`, and the kinds that the construction knows to be hard.
     pub points: BTreeMap<String, usize>,
@@ -294,6 +297,8 @@ impl Point {
 #[derive(Clone, Copy)]
 struct Miss {
     error: f64,
+    /// The mean over positions of the p-th power of the largest error there, for errors in the mean.
+    power: f64,
     at: usize,
     found: f64,
 }
@@ -328,6 +333,7 @@ pub fn certify(
             let misses = bench.run(model, device, &points, batch);
             (points, misses)
         }
+        None if construction.norm.is_some() => bench.uniform(model, device, effort, [flops, batch]),
         None => bench.search(model, device, effort, [flops, batch]),
     };
     let float32 = bench.measured(&points, &misses);
@@ -335,6 +341,10 @@ pub fn certify(
     // Hard and climbed points come first: they are fewer and matter more.
     let in_double = (DOUBLE_FLOPS / flops).clamp(FEWEST_DOUBLES, points.len().max(FEWEST_DOUBLES));
     let mut order: Vec<usize> = worst_first(&misses);
+    if construction.norm.is_some() {
+        // A mean is one over points that were not picked.
+        order.sort_unstable();
+    }
     order.sort_by_key(|at| points[*at].kind == 0);
     // All words are a proof, some of them are points like others.
     if words.is_none_or(|words| (points.len() as f64) < words.count()) {
@@ -361,14 +371,15 @@ pub fn certify(
     // A proof is about the weights in the file, of which those in double precision differ by a rounding.
     let double_roundoff = construction.rounding.value * if construction.proof.is_some() { 1.0 } else { 1e-6 };
     let holds = !construction.bound.rests_on(Basis::Measured)
-        && float32.error <= bounds
-        && float64.error <= construction.bound.value + double_roundoff
+        && bench.least(&float32, &misses) <= bounds
+        && bench.least(&float64, &found) <= construction.bound.value + double_roundoff
         && bounds <= tolerance * (1.0 + 1e-12);
     Certificate {
         format: 1,
         construction: construction.name.to_owned(),
         target: construction.target.text.clone(),
         domain: construction.domain.to_string(),
+        norm: construction.norm,
         tolerance,
         sizes: construction.sizes.iter().cloned().collect(),
         parameters: budget.parameters,
@@ -455,10 +466,17 @@ impl Construction {
         let scored = (0..wanted.len()).filter(|at| self.is_scored(at / d_out));
         let misses = scored.map(|at| {
             let error = (found[at] - wanted[at]).abs();
-            Miss { error: if error.is_nan() { f64::INFINITY } else { error }, at, found: found[at] }
+            Miss { error: if error.is_nan() { f64::INFINITY } else { error }, power: 0.0, at, found: found[at] }
         });
-        let none = Miss { error: 0.0, at: 0, found: 0.0 };
-        misses.max_by(|a, b| a.error.total_cmp(&b.error)).unwrap_or(none)
+        let none = Miss { error: 0.0, power: 0.0, at: 0, found: 0.0 };
+        let worst = misses.max_by(|a, b| a.error.total_cmp(&b.error)).unwrap_or(none);
+        let power = self.norm.map_or(0.0, |p| {
+            let errors = found.chunks(d_out).zip(wanted.chunks(d_out)).map(|(found, wanted)| {
+                found.iter().zip(wanted).map(|(found, wanted)| (found - wanted).abs()).fold(0.0, f64::max).powf(p)
+            });
+            errors.sum::<f64>() / (wanted.len() / d_out) as f64
+        });
+        Miss { power, ..worst }
     }
 
     fn kinds(&self) -> Vec<String> {
@@ -520,6 +538,30 @@ impl Bench<'_> {
             points.extend(found);
         }
         (points, misses)
+    }
+
+    /// Points with every number uniform in its range, and the errors there.
+    fn uniform(
+        &self,
+        model: &Model,
+        device: &Device,
+        effort: Effort,
+        [flops, batch]: [usize; 2],
+    ) -> (Vec<Point>, Vec<Miss>) {
+        let mut rng = self.seed.probe(Probe::Certificate);
+        let count = effort.random.min((effort.flops / flops).max(64));
+        let points = self.points((0..count).map(|_| (0, self.construction.domain.uniform(&mut rng))).collect());
+        let misses = self.run(model, device, &points, batch);
+        (points, misses)
+    }
+
+    /// What an error is at least: one in the mean is known to within four standard errors.
+    fn least(&self, measured: &Measured, misses: &[Miss]) -> f64 {
+        let Some(p) = self.construction.norm else { return measured.error };
+        let count = misses.len() as f64;
+        let mean = misses.iter().map(|miss| miss.power).sum::<f64>() / count;
+        let variance = misses.iter().map(|miss| (miss.power - mean).powi(2)).sum::<f64>() / count;
+        (mean - 4.0 * (variance / count).sqrt()).max(0.0).powf(1.0 / p)
     }
 
     fn points(&self, points: Vec<(usize, Vec<f64>)>) -> Vec<Point> {
@@ -700,8 +742,9 @@ impl Bench<'_> {
         let worst = worst_first(misses)[0];
         let (point, miss) = (points[worst].borrow(), misses[worst]);
         let d_out = self.construction.network.d_out;
+        let mean = misses.iter().map(|miss| miss.power).sum::<f64>() / misses.len() as f64;
         Measured {
-            error: miss.error,
+            error: self.construction.norm.map_or(miss.error, |p| mean.powf(1.0 / p)),
             points: counts.filter(|(_, count)| *count > 0).collect(),
             worst_kind: self.kinds[point.kind].clone(),
             worst_point: point.x.iter().copied().map(f64::from).collect(),

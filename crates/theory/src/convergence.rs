@@ -303,8 +303,15 @@ fn smooth() -> Target {
 }
 
 fn cells_of(function: Target, mode: Mode, per_axis: usize) -> Result<Construction, Refusal> {
-    let grid =
-        max_affine::Grid { d_in: 2, function, mode, per_axis: Some(per_axis), padding: None, given: Given::default() };
+    let grid = max_affine::Grid {
+        d_in: 2,
+        function,
+        mode,
+        per_axis: Some(per_axis),
+        padding: None,
+        given: Given::default(),
+        norm: None,
+    };
     let partition = max_affine::Cut::Grid(grid);
     MaxAffine { seq_len: 4, low: 0.0, high: 1.0, partition, attention: Attention::CrossAttention }.build(ANY)
 }

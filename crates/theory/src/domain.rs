@@ -231,6 +231,16 @@ impl Domain {
         }
     }
 
+    /// A random point of the domain, uniform in a box.
+    pub fn uniform(&self, rng: &mut ChaCha8Rng) -> Vec<f64> {
+        match self {
+            Self::Box { low, high } => {
+                low.iter().zip(high).map(|(low, high)| low + (high - low) * rng.random::<f64>()).collect()
+            }
+            other => other.sample(rng),
+        }
+    }
+
     /// Moves a point to the nearest point of the domain, or to one close to it.
     pub fn project(&self, x: &mut [f64]) {
         match self {

@@ -728,6 +728,7 @@ impl Activation {
             provable: Some(Provable::Boxes { function: self.function.target(), variables: Variables::Token }),
             proof: None,
             truth: None,
+            norm: None,
             hard: self.hard(intervals),
         }
     }

@@ -15,10 +15,14 @@
 //!   score exceeds all
 //!   others by g: (K − 1) e^{−β g} max |V_k − V_l|.
 //!
+//! In the mean over the cube, functions that jump are approximated too (`mean.rs`).
+//!
 //! Only the n tokens are queries: there are n × K scores, not K × K.
 //!
 //! # References
 //! Liu et al. 2025, arXiv 2504.19901, for the limit of large β; the padded grid at c = 1 is specific to this crate.
+
+mod mean;
 
 use std::{
     collections::BTreeMap,
@@ -36,7 +40,7 @@ use crate::{
     cells::{self, Attention, Cells, felt, moved, sequences, value_noise},
     construct::{
         Construction, Cost, Request, Temperature, choose,
-        options::{self, Ends, File, Options, Planned, doubles, ensure_size, rows, sound},
+        options::{self, Ends, File, Options, Planned, doubles, ensure_size, ensure_unused, rows, sound},
         written::{Sizes, WrittenDown},
     },
     domain::{Domain, Partition},
@@ -73,6 +77,8 @@ pub struct Config {
     pub padding: Option<usize>,
     /// Bounds on the function's derivatives. Default: only what its formula implies.
     pub smoothness: Given,
+    /// p ≥ 1: the error is ‖h − f‖_p, with x uniform in the cube; if `None`, the largest one.
+    pub norm: Option<f64>,
 }
 
 impl Default for Config {
@@ -89,6 +95,7 @@ impl Default for Config {
             per_axis: None,
             padding: None,
             smoothness: Given::default(),
+            norm: None,
         }
     }
 }
@@ -109,6 +116,7 @@ impl Options for Config {
         let &Self { seq_len, ends: Ends { low, high }, attention, per_axis, padding, .. } = self;
         let domain = self.ends.cube()?;
         ensure_size("seq-len x --d-in", &[seq_len, self.d_in.unwrap_or(2)], max_parameters)?;
+        ensure_unused("norm", self.norm.is_some() && self.cells.is_some(), "a function")?;
         let (partition, config) = if let Some(path) = &self.cells {
             let cells =
                 GivenCells::from_arrays(options::Given::arrays(given, "cells")?, path, self.gap.unwrap_or(GAP))?;
@@ -126,6 +134,7 @@ impl Options for Config {
                 per_axis,
                 padding,
                 given: self.smoothness,
+                norm: self.norm,
             };
             (Cut::Grid(grid), written.config)
         };
@@ -173,6 +182,8 @@ pub struct Grid {
     pub padding: Option<usize>,
     /// L and M, bounds for each output number on the padded cube; those that are not given are measured.
     pub given: Given,
+    /// p, if the error is one in the mean, ‖h − f‖_p with x uniform in the cube.
+    pub norm: Option<f64>,
 }
 
 /// Cells given by their scores.
@@ -314,6 +325,9 @@ impl Axis {
 
 impl Grid {
     fn build(&self, whole: &MaxAffine, request: Request) -> Result<Construction, Refusal> {
+        if let Some(power) = self.norm {
+            return self.build_in_mean(whole, power, request);
+        }
         let d_out = self.check(whole)?;
         let per_axis: Vec<usize> = match self.per_axis {
             Some(per_axis) => vec![per_axis],
@@ -388,7 +402,7 @@ impl Grid {
 
     fn bounds(&self, whole: &MaxAffine, per_axis: usize, smoothness: Smoothness) -> (Bound, Bound) {
         let Smoothness { lipschitz, curvature, largest, range } = smoothness;
-        let (c, d, padding) = (self.mode.sharpness(), self.d_in as f64, self.padding() as f64);
+        let (c, d) = (self.mode.sharpness(), self.d_in as f64);
         let h = (whole.high - whole.low) / per_axis as f64;
         let Axis { square, ripple } = Axis::of(c, per_axis, self.padding());
         let spread = lipschitz.value * (d * square).sqrt() * h;
@@ -410,10 +424,7 @@ impl Grid {
         // A weighted mean of values differs from a value by at most the distance between two values.
         let bound = bound.at_most(range, "range", "sup f - inf f: the head gives a mean of values of f");
         let left = (range - bound.value).max(0.0);
-        let (token, cell) = (per_axis as f64 / 2.0, per_axis as f64 / 2.0 + padding);
-        let noise = F32_ROUNDOFF * (c * (d + 2.0) * d * (2.0 * token * cell + cell * cell) + 16.0);
-        let size = (whole.low.abs().max(whole.high.abs()) * 3.0 + 2.0 * f64::midpoint(whole.low, whole.high).abs()) / h;
-        let shift = F32_ROUNDOFF * (size + 3.0 * token);
+        let (noise, shift) = self.noise(whole, per_axis);
         let keys = (self.cells(per_axis) as f64).min(felt(c).powf(d));
         let rounding = Bound::default()
             .and(
@@ -428,6 +439,16 @@ impl Grid {
             )
             .and("values", "(2 keys felt + 8) eps max |f|", value_noise(keys, largest));
         (bound, rounding)
+    }
+
+    /// Rounding error of a score, and of a token in units of cells.
+    fn noise(&self, whole: &MaxAffine, per_axis: usize) -> (f64, f64) {
+        let (c, d, padding) = (self.mode.sharpness(), self.d_in as f64, self.padding() as f64);
+        let h = (whole.high - whole.low) / per_axis as f64;
+        let (token, cell) = (per_axis as f64 / 2.0, per_axis as f64 / 2.0 + padding);
+        let noise = F32_ROUNDOFF * (c * (d + 2.0) * d * (2.0 * token * cell + cell * cell) + 16.0);
+        let size = (whole.low.abs().max(whole.high.abs()) * 3.0 + 2.0 * f64::midpoint(whole.low, whole.high).abs()) / h;
+        (noise, F32_ROUNDOFF * (size + 3.0 * token))
     }
 
     fn write(&self, whole: &MaxAffine, per_axis: usize, bounds: (Bound, Bound)) -> Result<Construction, Refusal> {
@@ -484,6 +505,7 @@ impl Grid {
             provable: Some(Provable::Boxes { function: self.function.clone(), variables: Variables::Token }),
             proof: None,
             truth: None,
+            norm: None,
             hard: self.hard(whole, per_axis),
         })
     }
@@ -642,6 +664,7 @@ impl GivenCells {
             provable: None,
             proof: None,
             truth: None,
+            norm: None,
             hard: hard_points(&domain),
             domain: Domain::Partition(domain),
         }

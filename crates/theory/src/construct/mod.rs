@@ -169,6 +169,8 @@ pub struct Construction {
     pub proof: Option<Summary>,
     /// Which head computes which variable; `None` unless it was compiled from a program.
     pub truth: Option<GroundTruth>,
+    /// p, if bound and errors are ‖·‖_p with every position uniform in the domain; `None` if they are the largest ones.
+    pub norm: Option<f64>,
     /// Inputs known to be hard, by kind: kinks, seams, ties, corners. `[seq_len · d_in]`
     pub hard: Vec<(&'static str, Vec<Vec<f64>>)>,
 }
@@ -356,6 +358,7 @@ mod tests {
                 per_axis: None,
                 padding: None,
                 given: crate::smoothness::Given::default(),
+                norm: None,
             }),
             attention: crate::cells::Attention::default(),
         };

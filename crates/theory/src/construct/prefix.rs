@@ -454,6 +454,7 @@ impl Prefix {
             provable: None,
             proof: None,
             truth: None,
+            norm: None,
             hard: self.hard(&points),
         })
     }

@@ -483,6 +483,7 @@ impl TruncatedLinear {
             provable: Some(self.clamp.provable(anchors.centre(), false)),
             proof: None,
             truth: None,
+            norm: None,
             hard: hard_points(&self.clamp, &[anchors]),
         }
     }

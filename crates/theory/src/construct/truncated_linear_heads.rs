@@ -237,6 +237,7 @@ impl TruncatedLinearHeads {
             provable: Some(self.clamp.provable(f64::midpoint(*low, self.clamp.high), true)),
             proof: None,
             truth: None,
+            norm: None,
             hard: hard_points(&self.clamp, &parts),
         }
     }

@@ -29,7 +29,7 @@ fn kinked() -> Target {
 }
 
 fn grid(function: Target, d_in: usize, mode: Mode) -> Grid {
-    Grid { d_in, function, mode, per_axis: None, padding: None, given: Given::default() }
+    Grid { d_in, function, mode, per_axis: None, padding: None, given: Given::default(), norm: None }
 }
 
 fn on(partition: Cut, [low, high]: [f64; 2]) -> MaxAffine {
@@ -224,6 +224,53 @@ fn hard_points_reach_all_of_every_axis() {
             }
         }
     }
+}
+
+/// Functions that jump are approximated in the mean: the error falls with the cells as h^{1/p}, while half of the jump stays everywhere near it.
+#[test]
+#[cfg_attr(feature = "wgpu", ignore = "runs on the CPU alone, in this suite without the feature")]
+fn jumps_in_the_mean() {
+    let step = || formulas(&["step(x1 + x2/2 - 0.6)", "step(x2 - 0.3)*sin(3*x1)"], 2, [0.0, 1.0]);
+    for (mode, power, tolerance) in
+        [(Mode::Hard, 1.0, 0.1), (Mode::Hard, 2.0, 0.3), (Mode::Minimax, 2.0, 0.4), (Mode::Smooth, 1.0, 0.2)]
+    {
+        let norm = Some(power);
+        let whole = on(Cut::Grid(Grid { norm, ..grid(step(), 2, mode) }), [0.0, 1.0]);
+        let built = whole.build(Request { tolerance, ..SIZE }).unwrap();
+        let certificate = holds(&built, tolerance);
+        let kept = certificate.float32.error / certificate.bound.value;
+        println!("{mode:?} p {power}: {:?} {kept:.2} of the bound", built.sizes);
+        assert!(kept > 0.1, "a bound that allows anything: {certificate:?}");
+        knew_its_size(&built, tolerance, |request| whole.build(request));
+    }
+    for (power, wanted) in [(1.0, -1.0), (2.0, -0.5)] {
+        let points = [12, 24, 48, 96].map(|per_axis| {
+            let sized = Grid { norm: Some(power), per_axis: Some(per_axis), ..grid(step(), 2, Mode::Hard) };
+            let built = on(Cut::Grid(sized), [0.0, 1.0]).build(SIZE).unwrap();
+            (per_axis as f64, built.bound.value)
+        });
+        assert!((slope(&points) - wanted).abs() < 0.15, "p = {power}: {points:?}");
+    }
+    for (power, function, words) in [
+        (0.5, step(), "norm: must be from 1 to 64, not 0.5"),
+        (2.0, Target::opaque("unknown", |x| vec![x[0]]), "norm: needs a formula"),
+        (2.0, formulas(&["log(x1)"], 2, [0.1, 1.0]), "function: must"),
+    ] {
+        let whole = on(Cut::Grid(Grid { norm: Some(power), ..grid(function, 2, Mode::Hard) }), [0.0, 1.0]);
+        let refusal = whole.build(Request { tolerance: 0.1, ..SIZE }).unwrap_err().to_string();
+        assert!(refusal.starts_with(words), "{refusal}");
+    }
+}
+
+/// What is off in the mean is found, beside jumps whose errors are allowed.
+#[test]
+#[cfg_attr(feature = "wgpu", ignore = "runs on the CPU alone, in this suite without the feature")]
+fn a_wrong_value_is_found_in_the_mean() {
+    let step = formulas(&["step(x1 + x2/2 - 0.6)"], 2, [0.0, 1.0]);
+    let whole = on(Cut::Grid(Grid { norm: Some(1.0), ..grid(step, 2, Mode::Hard) }), [0.0, 1.0]);
+    let mut broken = whole.build(Request { tolerance: 0.1, ..SIZE }).unwrap();
+    broken.network.layers[0].heads[0].value.weight *= 1.4;
+    assert!(!stages::certificate(&broken, 0.1).holds, "values that are off by 40 % pass");
 }
 
 /// A certificate that could not fail would be worthless: each of these faults is caught.

@@ -168,6 +168,7 @@ impl Formula {
             provable: None,
             proof: None,
             truth: None,
+            norm: None,
         }
         .in_float32("function", "low")
     }

@@ -302,6 +302,7 @@ impl<'a> MirrorPlan<'a> {
             provable: chain::chain(gd, [self.delta, self.readout], rows).map(Provable::Chain),
             proof: None,
             truth: None,
+            norm: None,
             hard: gd.hard(),
         }
     }

@@ -309,6 +309,7 @@ impl SquaresPlan {
             provable: None,
             proof: None,
             truth: None,
+            norm: None,
             hard: gd.hard().into_iter().chain([("ties", self.ties(gd))]).collect(),
         }
     }

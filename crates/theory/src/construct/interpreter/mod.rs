@@ -259,6 +259,7 @@ impl Interpreter {
             provable: None,
             proof: None,
             truth: None,
+            norm: None,
             hard: self.hard(),
         }
     }

@@ -183,6 +183,7 @@ impl Program {
             provable: None,
             proof: None,
             truth: Some(GroundTruth::of(text, &nodes, &layouts)),
+            norm: None,
             hard: Vec::new(),
         }
         .in_float32("program", "program")

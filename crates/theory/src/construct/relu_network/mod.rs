@@ -340,6 +340,7 @@ trait FormPlan {
             provable: self.chain(size).map(Provable::Chain),
             proof: None,
             truth: None,
+            norm: None,
             hard: units.hard_points(&values),
         })
     }

@@ -257,6 +257,7 @@ impl GridPlan<'_> {
             provable: Some(Provable::Boxes { function: self.target.clone(), variables: Variables::Sequence }),
             proof: None,
             truth: None,
+            norm: None,
             hard: self.hard_points(cells),
         })
     }
