@@ -151,7 +151,7 @@ def of_mean(folder):
     shift = ROUNDOFF * ((3 * max(abs(low), abs(high)) + abs(low + high)) / h + 3 * token)
     span, largest = np.ptp(cells.values, axis=0).max(), np.abs(cells.values).max()
     return {
-        "scores": min(moved(span, noise), span),
+        "scores": min(moved(2 * folder.claimed()[0], noise), span),
         "input": min(d * c * rho * span * shift, span),
         "values": of_values(min(len(cells), felt(c) ** d), largest),
     }

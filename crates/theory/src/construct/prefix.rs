@@ -45,7 +45,7 @@ use crate::{
     refusal::Refusal,
     smoothness::{Given, Smoothness, sphere_lattice},
     space::Space,
-    target::Target,
+    target::{Enclosure, Target},
 };
 
 /// Options of [`Prefix`].
@@ -436,7 +436,9 @@ impl Prefix {
                     sphere.project(&mut x);
                     x.chunks(d).flat_map(|x| f(x)).collect()
                 }),
-                enclosure: self.function.enclosure.clone(),
+                enclosure: self.function.enclosure.clone().map(|enclosure| -> Enclosure {
+                    Arc::new(move |x| x.chunks(d).flat_map(|x| enclosure(x)).collect())
+                }),
             },
             domain,
             network: Network { seq_len: n, d_in: d, d_out, layers: vec![layer], readout: Readout::Rows, causal: false },
