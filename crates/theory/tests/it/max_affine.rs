@@ -254,7 +254,7 @@ fn jumps_in_the_mean() {
     for (power, function, words) in [
         (0.5, step(), "norm: must be from 1 to 64, not 0.5"),
         (2.0, Target::opaque("unknown", |x| vec![x[0]]), "norm: needs a formula"),
-        (2.0, formulas(&["log(x1)"], 2, [0.1, 1.0]), "function: must"),
+        (2.0, formulas(&["ln(x1)"], 2, [0.1, 1.0]), "function: must"),
     ] {
         let whole = on(Cut::Grid(Grid { norm: Some(power), ..grid(function, 2, Mode::Hard) }), [0.0, 1.0]);
         let refusal = whole.build(Request { tolerance: 0.1, ..SIZE }).unwrap_err().to_string();
