@@ -124,7 +124,7 @@ def wired(weights, layer, expected):
 
 
 # ---------------------------------------------------------------------------------------------------------------------
-# relu-network, form t2.
+# relu-network, form t2. Without a causal mask there is a unit a row; with it, the units of a position stand in the columns of its row.
 
 
 class Mixing:
@@ -158,6 +158,9 @@ class Mixing:
                 offset = np.where(data, 0.0, value[0]) @ constant.T
                 check(not np.delete(offset, keys).any(), "rows other than that of bias have values of their own")
                 self.heads.append(self.one(score, int(source.argmax()), exact(offset), exact(o[:, to][:, 0])))
+        if weights.stack.get("causal"):
+            ahead = (j for rows, *_ in self.heads for i, row in enumerate(rows) for j in row if i < j < keys)
+            check(next(ahead, None) is None, "a mask hides a row that a mixing reads")
 
     def one(self, score, channel, offset, output):
         """Softmax weights w with their scores, ln w relative to the largest."""
@@ -221,39 +224,40 @@ def in_any_order(sizes):
     return total
 
 
-def wired_gates(weights, units):
-    """Row j holds u'_j, 1, and its labels as a query and as a key; the row after them is a key for all, with value 0."""
-    of, width = columns(("u", 1), ("unit", 1), ("query", units), ("key", units))
-    scale, every = math.sqrt(units + 1), list(range(units))
-    shaped(weights, 1, units + 1, units, units + 1, (1, units + 1, 1))
+def wired_gates(weights, rows, count):
+    """A row holds a u' in every column, 1, and its labels as a query and as a key; the row after them is a key for all, with values 0."""
+    of, width = columns(("u", count), ("unit", 1), ("query", rows), ("key", rows))
+    scale, every = math.sqrt(rows + 1), list(range(rows))
+    shaped(weights, 1, rows + 1, rows, rows + 1, (count, rows + 1, 1))
     beta = weights.arrays["layers.1.heads.0.query.weight"][0, 0]
     check(beta > 0, "a gate is not one")
-    labels = [(every, of["unit"], 1), (every, of["query"], 1), (every, of["key"], 1), (units, of["key"], 1)]
+    labels = [(every, of["unit"], 1), (every, of["query"], 1), (every, of["key"], 1), (rows, of["key"], 1)]
+    asks = [filled((rows + 1, width), (0, u, beta), ([j + 1 for j in every], of["query"], APART * scale)) for u in of["u"]]
+    answers = filled((rows + 1, width), (0, of["unit"], 1), ([j + 1 for j in every], of["key"], 1))
     wired(weights, 1, {
-        "map.project.weight": filled((width, 1), (0, 0, 1)),
-        "map.position": filled((units + 1, width), *labels),
-        "heads.0.query.weight": filled((units + 1, width), (0, 0, beta), ([j + 1 for j in every], of["query"], APART * scale)),
-        "heads.0.key.weight": filled((units + 1, width), (0, 1, 1), ([j + 1 for j in every], of["key"], 1)),
-        "heads.0.value.weight": filled((1, width), (0, 0, 1)), "heads.0.output.weight": np.ones((1, 1)),
+        "map.project.weight": np.eye(width, count), "map.position": filled((rows + 1, width), *labels),
+        "heads.0.query.weight": np.concatenate(asks), "heads.0.key.weight": np.tile(answers, (count, 1)),
+        "heads.0.value.weight": np.eye(count, width), "heads.0.output.weight": np.eye(count),
     })  # fmt: skip
 
 
 def relu_network(weights, task, steps, claims):
     specs, n, d_in, d_out = weights.stack["layers"], weights.n, weights.d_in, weights.d_out
     check(len(specs) == 3 and weights.stack["readout"] == "rows", "a chain is about form t2 of a ReLU network")
-    units = specs[1]["queries"] if specs[1].get("queries") else specs[1]["rows"] - 1
+    rows, count = specs[1]["queries"], specs[1]["d_out"]
     low, high = Q(float(task["input"]["uniform"]["low"])), Q(float(task["input"]["uniform"]["high"]))
-    gather, scatter = Mixing(weights, 0, n), Mixing(weights, 2, units)
-    # Unit j is Σ A (x − m) + b, an output Σ W h.
-    plus, minus, offset = gather.matrix(d_in, 1)
-    a, b, middle = (plus - minus)[:, 0], offset[:, 0], exact(gather.middle)
+    gather, scatter = Mixing(weights, 0, n), Mixing(weights, 2, rows)
+    # Unit j is Σ A (x − m) + b, an output Σ W h; units are counted row by row, and where there is none A and b are 0.
+    plus, minus, offset = gather.matrix(d_in, count)
+    units = rows * count
+    a, b, middle = (plus - minus).reshape(units, n, d_in), offset.reshape(units), exact(gather.middle)
     lows, highs = low - middle, high - middle
     half = max(max(abs(x) for x in ends.flat) for ends in (lows, highs))
     least = [sum(np.minimum(a[j] * lows, a[j] * highs).flat) + b[j] for j in range(units)]
     most = [sum(np.maximum(a[j] * lows, a[j] * highs).flat) + b[j] for j in range(units)]
-    plus, minus, _ = scatter.matrix(1, d_out)
-    size = (plus + minus)[..., 0]
-    wired_gates(weights, units)
+    plus, minus, _ = scatter.matrix(count, d_out)
+    size = plus + minus
+    wired_gates(weights, rows, count)
     query = weights.arrays["layers.1.heads.0.query.weight"]
     beta = Q(float(query[0, 0]))  # times √d_key
 
@@ -266,12 +270,13 @@ def relu_network(weights, task, steps, claims):
     top = steps.next("top", max(1, max(most)))
     gathering = steps.next("gathering leak", gather.leak(half) * CLOSE)
     scattering = steps.next("scattering leak", scatter.leak(1) * CLOSE)
-    off, each = gather.rounding(-half, half, 1), []
-    for j in range(units):
-        each.append(steps.next(f"gathered {j + 1}", off[j, 0] + half * sum(map(abs, a[j].flat)) * any_order(1)))
+    off, each = gather.rounding(-half, half, count).reshape(units), [Q(0)] * units
+    there = [j for j in range(units) if any(a[j].flat) or b[j]]
+    for at, j in enumerate(there):
+        each[j] = steps.next(f"gathered {at + 1}", off[j] + half * sum(map(abs, a[j].flat)) * any_order(1))
     scattered = steps.next("scattered", max(scatter.rounding(Q(0), Q(1), d_out).flat))
     steps.next("gates", min(gate * blunt, low / 2) * one)
-    steps.next("other keys of a gate", total * (units - 1) * exp(Q(-APART)) * CLOSE * 2 * low)
+    steps.next("other keys of a gate", total * (rows - 1) * exp(Q(-APART)) * CLOSE * 2 * low)
     steps.next("weights of zero", total * gathering + scattering * (top + gate * blunt))
     steps.next("gather", max(sum(w * g for w, g in zip(row, each)) for row in size.reshape(-1, units)) * CLOSE)
     steps.next("rounding of gates", total * (EPS * (Q(224, 1000) * (8 * APART + 16) + Q(176, 100)) * blunt + top * any_order(4)))

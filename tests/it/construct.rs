@@ -403,6 +403,7 @@ fn proofs_hold_and_damage_is_noticed() {
 /// What is proved by inequalities between exact rationals.
 const CHAINED: &[(&str, &[&str])] = &[
     ("relu-network", &["--seq-len", "3", "--d", "2", "--hidden", "4", "--tolerance", "1e-3"]),
+    ("relu-network", &["--seq-len", "3", "--d", "2", "--hidden", "5", "--causal", "--tolerance", "1e-3"]),
     ("in-context-gd", &["--points", "4", "--d", "2", "--steps", "3", "--tolerance", "1e-3"]),
     ("in-context-gd", &["--points", "4", "--d", "2", "--steps", "2", "--ridge", "0.3", "--tolerance", "2e-3"]),
 ];

@@ -161,6 +161,14 @@ pub const SUBJECTS: &[Subject] = &[
         }),
     },
     Subject {
+        id: "truncated-linear, causal",
+        target: CLAMP,
+        of: Source::Built(|| {
+            let config = truncated_linear::Config { clamp: clamp(), causal: true, ..Default::default() };
+            ConstructionConfig::TruncatedLinear(config)
+        }),
+    },
+    Subject {
         id: "truncated-linear-heads",
         target: CLAMP,
         of: Source::Built(|| {
@@ -355,6 +363,7 @@ mod tests {
         for (id, token_wise, causal) in [
             ("truncated-linear", false, false),
             ("truncated-linear-heads", true, false),
+            ("truncated-linear, causal", true, true),
             ("prefix", true, true),
             ("relu-network, t1", false, false),
             ("relu-network, t2", true, false),

@@ -2,7 +2,7 @@
 
 use super::{
     APART, GATE, GATE_ROUNDING,
-    units::{Gather, Units},
+    units::{Gather, Places, Units},
 };
 use crate::{
     bound::Bound,
@@ -14,6 +14,7 @@ use crate::{
 /// What the chain reads off the file.
 pub(super) struct Parts<'a> {
     pub units: &'a Units,
+    pub places: &'a Places,
     pub gather: &'a Gather,
     /// Rounding errors of the gathered u'.
     pub noise: &'a [Noise],
@@ -27,7 +28,7 @@ pub(super) struct Parts<'a> {
 impl Parts<'_> {
     /// Every step, from which bound and rounding follow.
     pub fn chain(&self) -> Chain {
-        let Self { units, gather, noise, leak, scatter, beta } = *self;
+        let Self { units, places, gather, noise, leak, scatter, beta } = *self;
         let mut steps = Steps::default();
         let gate = steps.follows("gate", "sup_t t / (1 + exp t)", GATE);
         let blunt = steps.stands("1/beta", "the reciprocal of the gates' temperature", 1.0 / beta);
@@ -37,23 +38,19 @@ impl Parts<'_> {
         let top = steps.read("top", "max(1, sup u')", 1.0);
         let gathering = steps.read("gathering leak", "2 rows exp(-80) sum over heads of scale reach", gather.leak());
         let scattering = steps.read("scattering leak", "2 rows exp(-80) sum over heads of scale", leak);
-        let each: Vec<f64> = noise
-            .iter()
-            .enumerate()
-            .map(|(j, noise)| {
-                let says = "x - m, scores, exponentials and sums of unit j, in any order";
-                steps.read(format!("gathered {}", j + 1), says, noise.most)
-            })
-            .collect();
-        let claimed: Vec<Noise> = each.iter().map(|most| Noise { most: *most, ..Noise::default() }).collect();
+        let mut claimed = vec![Noise::default(); units.count()];
+        for (at, j) in places.units().enumerate() {
+            let says = "x - m, scores, exponentials and sums of this unit, row by row, in any order";
+            claimed[j].most = steps.read(format!("gathered {}", at + 1), says, noise[j].most);
+        }
         let through = units.through_output(&claimed, Roundings::Any);
         let scattered = steps.read("scattered", "scores, exponentials and sums of an output, in any order", scatter);
 
-        let others = units.count() as f64 - 1.0;
+        let others = places.rows() as f64 - 1.0;
         let above = 1.0 + gate * blunt;
         let says = "min(gate / beta, low / 2) S1";
         let gates = steps.follows("gates", says, (gate * blunt).min(low / 2.0) * one_signed);
-        let says = "S (r - 1) exp(-64) 2 low";
+        let says = "S (rows of gates - 1) exp(-64) 2 low";
         let others = steps.follows("other keys of a gate", says, total * others * (-APART).exp() * 2.0 * low);
         let says = "S (gathering leak) + (scattering leak) (top + gate / beta)";
         let zeros = steps.follows("weights of zero", says, total * gathering + scattering * (top + gate * blunt));

@@ -30,7 +30,6 @@ pub(super) const SHARPEST: f64 = 1e8;
 struct GatePlan<'a> {
     units: &'a Units,
     places: Places,
-    causal: bool,
     gather: Gather,
     noise: Vec<Noise>,
     leak: f64,
@@ -45,7 +44,7 @@ pub(super) fn build(options: &ReluNetwork, units: &Units, request: Request) -> R
     let (mixing, mixes) = &scattering;
     // Outputs of a gate lie between −0.2785/β and 1.
     let (leak, scatter) = (mixing.leak(mixes, mixing.rows(), 1.0), ScatterRounding::of(&scattering, units.d_out));
-    let plan = GatePlan { units, places, causal: options.causal, gather, noise, leak, scatter };
+    let plan = GatePlan { units, places, gather, noise, leak, scatter };
     let candidates = match options.beta {
         Some(beta) => vec![beta],
         None => vec![(100.0 * GATE * units.one_signed_weight() / request.tolerance).clamp(1.0, SHARPEST), SHARPEST],
@@ -124,12 +123,9 @@ impl FormPlan for GatePlan<'_> {
     }
 
     fn chain(&self, beta: f64) -> Option<Chain> {
-        let Self { units, gather, noise, leak, scatter, .. } = self;
-        if self.causal {
-            return None;
-        }
+        let Self { units, places, gather, noise, leak, scatter } = self;
         let scatter = scatter.bound(Roundings::Any);
-        Some(chain::Parts { units, gather, noise, leak: *leak, scatter, beta }.chain())
+        Some(chain::Parts { units, places, gather, noise, leak: *leak, scatter, beta }.chain())
     }
 
     fn write(&self, beta: f64) -> Written {

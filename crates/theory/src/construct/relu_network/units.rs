@@ -77,6 +77,11 @@ impl Places {
         self.at.first().map_or(0, Vec::len)
     }
 
+    /// All units, row by row.
+    pub fn units(&self) -> impl Iterator<Item = usize> {
+        self.at.iter().flatten().copied().flatten()
+    }
+
     fn unit(&self, row: usize, column: usize) -> Option<usize> {
         self.at[row][column]
     }
