@@ -188,6 +188,8 @@ fn own_parts() {
     };
     assert_eq!(burn(&page), burn(&manifest));
     let kernel = read("examples/own/parts/kernel.rs");
+    let shown = page.split("```rust\n").find(|block| block.starts_with("impl Kernel for")).unwrap();
+    assert!(kernel.contains(shown.split("```").next().unwrap()), "the page shows another kernel than the example");
     assert!(page.contains("kernel::Taylor") && kernel.contains("pub struct Taylor") && kernel.contains("\"taylor\""));
 }
 

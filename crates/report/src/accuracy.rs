@@ -31,6 +31,14 @@ pub fn page(network: &Provenance, [vocab, k]: [usize; 2], all: &[Proved], left_o
         findings
             .push(format!("Of all {vocab}^{k} words all but {wrong:.0} are answered rightly, by trying every word."));
     }
+    if let Some(tried) = tried.filter(|tried| !tried.wrong.is_empty()) {
+        let each = tried.wrong.iter().map(|wrong| {
+            let word: Vec<String> = wrong.word.iter().map(ToString::to_string).collect();
+            format!("{} -> {}", word.join(" "), wrong.answer)
+        });
+        let each: Vec<String> = each.collect();
+        findings.push(format!("Wrong, the first of them: {}.", each.join("; ")));
+    }
     findings.extend(left_out.iter().map(|(name, size)| format!("Left out: {name}, {size:.0e} steps.")));
     findings.push(RESTS_ON.to_owned());
     let mut builder = Builder::default();
@@ -54,6 +62,7 @@ pub fn page(network: &Provenance, [vocab, k]: [usize; 2], all: &[Proved], left_o
             "of": proved.of,
             "operations": proved.operations,
             "seconds": proved.seconds,
+            "wrong": proved.wrong,
         })).collect::<Vec<_>>(),
         "left_out": left_out.iter().map(|(name, size)| json!({ "name": name, "steps": size })).collect::<Vec<_>>(),
         "rests_on": RESTS_ON,

@@ -88,7 +88,21 @@ pub struct Proved {
     pub operations: f64,
     /// Seconds that it took.
     pub seconds: f64,
+    /// The first words that were found wrong, where every word was tried.
+    pub wrong: Vec<Wrong>,
 }
+
+/// A word that is answered wrongly.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Wrong {
+    /// The tokens. `[k]`
+    pub word: Vec<usize>,
+    /// The token with the largest logit.
+    pub answer: usize,
+}
+
+/// Number of wrong words that are kept.
+const KEPT: usize = 8;
 
 impl Proved {
     /// The accuracy, at least; rounded down.
@@ -107,7 +121,14 @@ pub fn prove(tables: &Tables, strategy: Strategy) -> Proved {
         Strategy::Bounded => pairs::proved(tables, true),
     };
     let of = power(tables.vocab, tables.k);
-    Proved { strategy: Some(strategy), words, of, operations, seconds: start.elapsed().as_secs_f64() }
+    Proved {
+        strategy: Some(strategy),
+        words,
+        of,
+        operations,
+        seconds: start.elapsed().as_secs_f64(),
+        wrong: Vec::new(),
+    }
 }
 
 /// Number of words in a batch of [`try_all`].
@@ -128,18 +149,30 @@ pub fn try_all(
     let of = power(vocab, k);
     assert!(of <= MOST_WORDS, "{of} words");
     let all = of as usize;
-    let mut right = 0_usize;
+    let (mut right, mut wrong) = (0_usize, Vec::new());
     for first in (0..all).step_by(BATCH) {
         let numbers: Vec<Vec<usize>> = (first..all.min(first + BATCH)).map(|at| word(at, vocab, k)).collect();
         let ids: Vec<i64> = numbers.iter().flatten().filter_map(|token| i64::try_from(*token).ok()).collect();
         let ids = Tensor::<2, Int>::from_data(TensorData::new(ids, [numbers.len(), k]), device);
         let answers = model.forward(Input::Tokens(ids)); // [batch, k, vocab]
         let answers = weights::to_host(answers.narrow(1, k - 1, 1));
-        right +=
-            numbers.iter().zip(answers.chunks_exact(vocab)).filter(|(word, logits)| is_right(word, logits)).count();
+        for (word, logits) in numbers.iter().zip(answers.chunks_exact(vocab)) {
+            if is_right(word, logits) {
+                right += 1;
+            } else if wrong.len() < KEPT {
+                wrong.push(Wrong { word: word.clone(), answer: largest(logits) });
+            }
+        }
         each((first + numbers.len()) as f64 / of);
     }
-    Proved { strategy: None, words: right as f64, of, operations: flops * of, seconds: start.elapsed().as_secs_f64() }
+    let seconds = start.elapsed().as_secs_f64();
+    Proved { strategy: None, words: right as f64, of, operations: flops * of, seconds, wrong }
+}
+
+/// The token with the largest logit, the first of several.
+fn largest(logits: &[f32]) -> usize {
+    let better = |best: usize, at: usize| if logits[at] > logits[best] { at } else { best };
+    (0..logits.len()).fold(0, better)
 }
 
 /// Whether no other logit is as large as that of the largest token.
