@@ -73,6 +73,12 @@ impl Family for AttentionStackConfig {
                         .to_owned(),
                 );
             }
+            if self.causal && layer.n_keys() < layer.rows && layer.rows <= coming {
+                refuse(format!(
+                    "with causal = true row 1 sees none of the last {} of {coming} rows; give all rows as keys, or rows beyond those that come in",
+                    layer.n_keys()
+                ));
+            }
             if layer.map == StackMap::TokenWise && layer.rows < coming {
                 refuse(format!("a token-wise map keeps the {coming} rows that come in; rows is {}", layer.rows));
             }

@@ -170,23 +170,28 @@ impl AttentionLayer {
         let rows = z.dims()[1];
         let queries = z.clone().narrow(1, 0, self.queries); // [batch, queries, width]
         let keys = z.narrow(1, rows - self.keys, self.keys); // [batch, keys, width]
-        let mask = self.mask(rows_in, rows, &device);
-        let mut heads = self.heads.iter().map(|heads| heads.run(queries.clone(), keys.clone(), &mask, recorder));
+        let mut heads = self.heads.iter().map(|heads| {
+            let mask = self.mask(rows_in, rows, heads.learned(), &device);
+            heads.run(queries.clone(), keys.clone(), mask, recorder)
+        });
         let first = heads.next().unwrap_or_else(|| unreachable!("a layer has heads: validate asks for them"));
         let h = heads.fold(first, |sum, head| sum + head); // [batch, queries, d_out]
         recorder.layer(&h);
         h
     }
 
-    /// Under a causal mask row i sees row j if j ≤ i, or if j belongs to none of the rows that came in.
-    fn mask(&self, rows_in: usize, rows: usize, device: &Device) -> Mask {
+    /// Under a causal mask row i sees row j if j ≤ i, or if j belongs to none of the rows that came in; and the `learned` keys
+    /// before those of rows.
+    fn mask(&self, rows_in: usize, rows: usize, learned: usize, device: &Device) -> Mask {
         if !self.causal {
             return Mask::Full;
         }
         let sight = Sight::Causal { own: rows_in, first_key: rows - self.keys };
-        let pairs = (0..self.queries).flat_map(|query| (0..self.keys).map(move |key| !sight.sees(query, key)));
+        let is_hidden = |query: usize, key: usize| key.checked_sub(learned).is_some_and(|key| !sight.sees(query, key));
+        let n_keys = learned + self.keys;
+        let pairs = (0..self.queries).flat_map(|query| (0..n_keys).map(move |key| is_hidden(query, key)));
         let hidden: Vec<bool> = pairs.collect();
-        Mask::Hidden(Tensor::from_data(TensorData::new(hidden, [self.queries, self.keys]), device))
+        Mask::Hidden(Tensor::from_data(TensorData::new(hidden, [self.queries, n_keys]), device))
     }
 }
 
@@ -230,14 +235,19 @@ impl SequenceWiseMap {
 }
 
 impl HeadGroup {
-    fn run(&self, queries: Tensor<3>, keys: Tensor<3>, mask: &Mask, recorder: &mut Recorder<'_>) -> Tensor<3> {
+    fn run(&self, queries: Tensor<3>, keys: Tensor<3>, mask: Mask, recorder: &mut Recorder<'_>) -> Tensor<3> {
         let q = split_heads(self.query.forward(queries), self.count); // [batch, count, queries, d_key]
         let k = split_heads(self.key.forward(keys.clone()), self.count); // [batch, count, keys, d_key]
         let v = split_heads(self.value.forward(keys), self.count); // [batch, count, keys, d_value]
         let [k, v] = with_prefix(self.prefix.as_ref(), k, v);
-        let view = View { precision: self.precision, ..mask.clone().into() };
+        let view = View { precision: self.precision, ..mask.into() };
         let mixed = attend([q, k, v], &view, &self.kernel, recorder);
         self.output.forward(merge_heads(mixed)) // [batch, queries, d_out]
+    }
+
+    /// Number of learned keys.
+    fn learned(&self) -> usize {
+        self.prefix.as_ref().map_or(0, |prefix| prefix.keys.val().dims()[0])
     }
 
     pub(crate) fn place(&mut self) -> AttentionPlace<'_> {

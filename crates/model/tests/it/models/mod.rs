@@ -13,7 +13,7 @@ use burn::{
 use headway_model::{
     Activation, AttentionStackConfig, Heads, Input, InputDims, IoDims, KernelKind, MODELS, Model, ModelConfig, Network,
     Norm, PaperOneLayerConfig, PaperTwoLayerConfig, PositionKind, Readout, Replacement, StackLayer, StackMap,
-    StackReadout, StateMixer, Transformer, TransformerConfig,
+    StackReadout, StateMixer, Transformer, TransformerConfig, WindowConfig,
     weights::{
         Array, LoadReport, ShapeMismatch, WeightsError, arrays, arrays_from_bytes, arrays_to_bytes, load, load_partial,
         names, to_host,
@@ -262,6 +262,25 @@ fn a_stack_refuses_sizes_that_do_not_meet() {
     assert_eq!(
         one(StackLayer { heads: none, ..good.clone() }),
         ["layers: layer 0: heads.count must be from 1 to 1048576"]
+    );
+    let causal = |layer: StackLayer, readout, kernel| {
+        let config = AttentionStackConfig { layers: vec![layer], readout, kernel, causal: true };
+        let problems = ModelConfig::AttentionStack(config).validate(&dims);
+        problems.iter().map(ToString::to_string).collect::<Vec<_>>()
+    };
+    assert_eq!(causal(good.clone(), StackReadout::Rows, KernelKind::Softmax), Vec::<String>::new());
+    let mixes = causal(
+        StackLayer { map: StackMap::SequenceWise, ..good.clone() },
+        StackReadout::Affine,
+        WindowConfig { size: 3 }.into(),
+    );
+    let words =
+        ["kernel: window sees near keys alone", "layers: layer 0: a sequence-wise map", "readout: lets every position"];
+    assert!(mixes.len() == 3 && words.iter().zip(&mixes).all(|(words, found)| found.starts_with(words)), "{mixes:?}");
+    let blind = causal(StackLayer { rows: 11, keys: Some(4), ..good }, StackReadout::Rows, KernelKind::Softmax);
+    assert!(
+        blind[0].starts_with("layers: layer 0: with causal = true row 1 sees none of the last 4 of 11"),
+        "{blind:?}"
     );
     let tokens = ModelConfig::AttentionStack(AttentionStackConfig::default()).validate(&IoDims::tokens(5, VOCAB));
     assert!(tokens[0].to_string().contains("takes vectors"), "{tokens:?}");
