@@ -1,10 +1,10 @@
 //! Bounds on the largest error of trained networks, from the command line.
 
-use std::fs;
+use std::{fs, path::Path};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use crate::harness::{Headway, Lab};
+use crate::harness::{Headway, Lab, python, there_is};
 
 /// The paper's clamp on two positions of one number each, learned for a moment.
 const EXPERIMENT: &str = r"
@@ -29,6 +29,29 @@ steps = 60
 batch_size = 16
 ";
 
+/// The larger of two tokens, learned for a moment.
+const WORDS: &str = r#"
+[task.max_of_k]
+k = 2
+vocab = 8
+
+[data.fresh]
+validation = 0
+test = 16
+
+[model.transformer]
+d_model = 8
+n_layers = 1
+n_heads = 1
+norm = "none"
+causal = true
+state_mixer = "none"
+
+[train]
+steps = 60
+batch_size = 16
+"#;
+
 fn lab() -> Lab {
     let lab = Lab::with(EXPERIMENT);
     lab.train("run", &[]).succeed();
@@ -37,6 +60,12 @@ fn lab() -> Lab {
 
 fn certify(lab: &Lab, more: &[&str]) -> Headway {
     lab.headway(&[&["certify", "run", "--device", "cpu"], more].concat())
+}
+
+/// What `python/check_bound.py` says of a folder, and of other weights if they are named.
+fn check(folder: &Path, weights: Option<&Path>) -> (Option<i32>, String) {
+    let output = python().arg("check_bound.py").arg(folder).args(weights).output().unwrap();
+    (output.status.code(), String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned())
 }
 
 fn number(value: &Value) -> f64 {
@@ -68,6 +97,50 @@ fn the_largest_error_of_a_trained_network_lies_between_both_bounds() {
     let far = ["--target", "x1 + 30", "--gap", "0.05", "--out", "far", "--json"];
     let far = certify(&lab, &far).succeed().json();
     assert!(number(&far["lower"]) > 25.0, "{far}");
+
+    if !there_is("numpy") {
+        return;
+    }
+    // Another program finds the same, and not for other weights or a smaller bound.
+    for folder in ["bound", "single", "far"] {
+        let (code, said) = check(&lab.path(folder), None);
+        assert!(
+            code == Some(0) && said.lines().filter(|line| line.starts_with("ok ")).count() == 3,
+            "{folder}: {said}"
+        );
+    }
+    lab.train("other", &["--seed", "1"]).succeed();
+    let (code, said) = check(&lab.path("bound"), Some(&lab.path("other/checkpoints/step-00000060")));
+    assert!(code == Some(1) && said.starts_with("FAIL the claim is about other weights"), "{said}");
+    for (file, changes) in [
+        ("bound/results.json", json!({ "upper": 0.99 * lower })),
+        ("bound/state.json", json!({ "closed": 0.99 * lower, "open": [] })),
+    ] {
+        let mut claim: Value = serde_json::from_str(&lab.read(file)).unwrap();
+        claim.as_object_mut().unwrap().extend(changes.as_object().unwrap().clone());
+        lab.write(file, &claim.to_string());
+    }
+    let (code, said) = check(&lab.path("bound"), None);
+    assert!(code == Some(1) && said.contains("FAIL the bound is wrong: "), "{said}");
+}
+
+/// A proof of accuracy names its weights, and every word that is tried by another program agrees with it.
+#[test]
+fn an_accuracy_is_found_again() {
+    let lab = Lab::with(WORDS);
+    lab.train("run", &[]).succeed();
+    let found = certify(&lab, &["--out", "proved", "--json"]).succeed().json();
+    let proved = found["proved"].as_array().unwrap();
+    let words: Vec<f64> = proved.iter().map(|proved| number(&proved["words"])).collect();
+    let [bounds @ .., all] = words.as_slice() else { panic!("{found}") };
+    assert!(bounds.len() == 3 && bounds.iter().all(|words| words <= all) && *all <= 64.0, "{found}");
+    if !there_is("numpy") {
+        return;
+    }
+    let (code, said) = check(&lab.path("proved"), None);
+    assert!(code == Some(0) && said.lines().filter(|line| line.starts_with("ok ")).count() == 4, "{said}");
+    lab.write("proved/results.json", &lab.read("proved/results.json").replace("\"words\"", "\"w\""));
+    assert_eq!(check(&lab.path("proved"), None).0, Some(1));
 }
 
 /// Training takes examples from where the bound is worst, keeps the boxes, and needs the folder no more.

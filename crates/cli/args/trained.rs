@@ -136,6 +136,9 @@ most 2^24. The network has one layer of attention alone.
   headway train experiments/max_of_k.toml --out runs/max
   headway certify runs/max --out runs/max-proved
 
+Without Headway, from the weights and the task alone, either is found anew by
+  python3 python/check_bound.py runs/bound
+
 Try:  headway train experiments/truncated_linear.toml -s task.seq_len=3 -s task.d_in=1 --out runs/clamp
       headway certify runs/clamp --minutes 1 --out runs/clamp-bound")]
 pub struct Certify {

@@ -6,12 +6,13 @@ use std::{
 };
 
 use headway_inspect::{LoadedModel, function_of_vectors};
+use headway_model::weights;
 use headway_report::{PageDir, accuracy};
 use headway_theory::{
     Refusal,
     accuracy::{MOST_OPERATIONS, MOST_WORDS, Strategy, Tables, prove, try_all},
 };
-use headway_trainer::{device::OpenDevice, evaluate};
+use headway_trainer::{device::OpenDevice, digest::digest, evaluate};
 
 use crate::{args::Certify, error::Error, output, tables};
 
@@ -67,7 +68,8 @@ pub fn run(
     } else {
         left_out.push(("every word", words));
     }
-    let page = accuracy::page(&loaded.provenance, [vocab, k], &proved, &left_out);
+    let weights = digest(&weights::to_bytes(&loaded.model).map_err(headway_trainer::Error::from)?);
+    let page = accuracy::page((&loaded.provenance, &weights), [vocab, k], &proved, &left_out);
     page.write(place)?;
     if args.json {
         output::json(&page.json);

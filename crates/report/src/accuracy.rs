@@ -10,9 +10,14 @@ use super::{Builder, Page, Table};
 /// Name of the figure and of the table.
 pub(super) const NAME: &str = "accuracy";
 
-/// The page about a network that names the largest of `k` tokens below `vocab`; strategies that would take too long are `left_out`,
-/// each with its multiplications or words.
-pub fn page(network: &Provenance, [vocab, k]: [usize; 2], all: &[Proved], left_out: &[(&str, f64)]) -> Page {
+/// The page about a network, with the digest of its weights, that names the largest of `k` tokens below `vocab`; strategies that would
+/// take too long are `left_out`, each with its multiplications or words.
+pub fn page(
+    (network, weights): (&Provenance, &str),
+    [vocab, k]: [usize; 2],
+    all: &[Proved],
+    left_out: &[(&str, f64)],
+) -> Page {
     let table = table(all);
     let mut findings = Vec::new();
     let best = all.iter().filter(|proved| proved.strategy.is_some()).max_by(|a, b| a.words.total_cmp(&b.words));
@@ -53,6 +58,7 @@ pub fn page(network: &Provenance, [vocab, k]: [usize; 2], all: &[Proved], left_o
     );
     let json = json!({
         "network": network,
+        "sha256": weights,
         "vocab": vocab,
         "k": k,
         "proved": all.iter().map(|proved| json!({
@@ -73,7 +79,8 @@ pub fn page(network: &Provenance, [vocab, k]: [usize; 2], all: &[Proved], left_o
 
 /// What the bounds take to be true.
 const RESTS_ON: &str = "Bounds are about the function of the weights in real numbers, with room for the rounding of double precision in the \
-                        proof itself; trying every word is in float32, by the model. They rest on this program.";
+                        proof itself; trying every word is in float32, by the model. They rest on this program, or on \
+                        python/check_bound.py, which tries every word anew.";
 
 fn name(proved: &Proved) -> &'static str {
     proved.strategy.map_or("every word", headway_theory::accuracy::Strategy::name)

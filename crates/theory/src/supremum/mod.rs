@@ -5,8 +5,8 @@
 //! halves the worst box first. Whenever it ends, no point of the domain has an error above the bound, and
 //! the point at which the largest error was found has at least the lower one, by an enclosure of that point itself.
 //!
-//! The bound holds for real numbers and for float32, see [`Arithmetic`]. It rests on this program: there is no file of boxes for
-//! another to check.
+//! The bound holds for real numbers and for float32, see [`Arithmetic`]. `python/check_bound.py` finds it anew, by boxes and enclosures
+//! of its own.
 
 mod attention;
 mod division;
@@ -48,12 +48,12 @@ pub fn rests_on(arithmetic: Arithmetic) -> &'static str {
     match arithmetic {
         Arithmetic::Exact => {
             "the function of the weights in real numbers, what float32 adds is not bounded; exp, erfc and tanh of the system's f64 \
-             library within 4 units in the last place; this program, whose boxes nothing else checks"
+             library within 4 units in the last place; this program, or python/check_bound.py, which finds the bound anew"
         }
         Arithmetic::Float32 => {
             "IEEE arithmetic rounded to nearest; float32 sums in any order, no TF32; float32 exponentials within 16 roundings, GELU \
              within 32 of its argument, inverse roots within 8; exp, erfc and tanh of the system's f64 library within 4 units in the last \
-             place; this program, whose boxes nothing else checks"
+             place; this program, or python/check_bound.py, which finds the bound anew"
         }
     }
 }
