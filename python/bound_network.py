@@ -102,10 +102,10 @@ def paper_set_keys(weights, dims, *, d_model, n_anchors, low, high, inverse_temp
     return over
 
 
-def attention_stack(weights, dims, *, layers, readout, kernel):
+def attention_stack(weights, dims, *, layers, readout, kernel, causal=False):
     rows, width, parts = dims["seq_len"], reference.vector_width(dims), []
     for at, layer in enumerate(layers):
-        parts.append(stack_layer(weights, f"layers.{at}", rows, width, **layer))
+        parts.append(stack_layer(weights, f"layers.{at}", rows, width, causal, **layer))
         rows, width = layer.get("queries") or layer["rows"], layer["d_out"]
     softmax = readout["softmax"] if isinstance(readout, dict) and list(readout) == ["softmax"] else None
     check(softmax or readout in ("rows", "affine"), f"the readout {readout} is not followed here")
@@ -128,13 +128,15 @@ def attention_stack(weights, dims, *, layers, readout, kernel):
     return over
 
 
-def stack_layer(weights, name, rows_in, d_in, *, map, rows, width, heads, d_out, queries=None, keys=None):
+def stack_layer(weights, name, rows_in, d_in, causal, *, map, rows, width, heads, d_out, queries=None, keys=None):
     queries, keys = queries or rows, keys or rows
     check(map in ("token_wise", "sequence_wise"), f"the map {map} is not followed here")
     if map == "token_wise":
         weight, position = weights.take(f"{name}.map.project.weight", width, d_in), weights.take(f"{name}.map.position", rows, width)
     else:
         project = reference.Linear(weights, f"{name}.map.project", rows_in * d_in, rows * width)
+    asking, answering = np.arange(queries)[:, None], np.arange(rows - keys, rows)
+    seen = (answering <= asking) | (answering >= rows_in) if causal else None
     groups = []
     for at, group in enumerate(heads):
         sizes = [(part, group["count"] * group[d], group[d]) for part, d in (("query", "d_key"), ("key", "d_key"), ("value", "d_value"))]
@@ -151,7 +153,7 @@ def stack_layer(weights, name, rows_in, d_in, *, map, rows, width, heads, d_out,
             z = rules.affine(flat, project.weight, project.bias).map(lambda part: part.reshape(len(part), rows, width))
         total = None
         for group in groups:
-            update = group(rules, z.at(slice(queries)), z.at(slice(rows - keys, None)))
+            update = group(rules, z.at(slice(queries)), z.at(slice(rows - keys, None)), seen)
             total = update if total is None else rules.plus(total, update)
         return total
 
