@@ -3,6 +3,7 @@
 A table is a function and a row of TABLES, a number in a sentence a row of FACTS; refresh_docs.py puts them into the pages.
 """
 
+import csv
 import json
 import re
 from pathlib import Path
@@ -569,6 +570,19 @@ def rival():
     return table(["family", "attention alone", "with feed-forward", "best classical predictor", "attention alone is ahead"], rows)
 
 
+def emulation():
+    """Squared errors of trained attention layers by what they emulate, beside the algorithms themselves; of one seed."""
+    scores = {}
+    for group, predictor, _, metric, value in csv.reader(printed("interpreter-emulation", 1)[1:]):
+        task, network = group.rsplit(": ", 1)
+        if metric.startswith("test/mse"):
+            part = f": {metric[9:-1]}" if "[" in metric else ""
+            scores.setdefault(task + part, {})[network if predictor == "network" else predictor] = float(value)
+    names = ["one head", "six heads", "one head, no learned tokens", "exact", "per_position_least_squares", "mean"]
+    heads = ["squared error", *names[:3], "the algorithm itself", "least squares, row by row", "the mean"]
+    return table(heads, [[task, *(digits(of[name]) if name in of else "" for name in names)] for task, of in scores.items()])
+
+
 def position_lengths():
     groups = values("compare-positions", "study")["groups"]
     lengths = ["test/bits_per_character", *(f"test_{times}x/bits_per_character" for times in (2, 4, 8, 16))]
@@ -917,6 +931,8 @@ TABLES = {
     "decided": decided,
     "san": lambda: claims("san"),
     "rival": rival,
+    "interpreter-emulation": emulation,
+    "interpreter-claims": lambda: claims("interpreter-emulation"),
     "activity": activity,
     "linear-lengths": linear_lengths,
     "position-lengths": position_lengths,

@@ -37,6 +37,7 @@ reproductions! {
     "seq2seq-anchors", "two layers on a random ReLU network of the sequence: error against p, 10 to 20";
     "attention-map", "one layer, one head: attention patterns at |b - a| = 0.5, 1.5 and 3";
     "rival", "attention alone against feed-forward blocks at equal parameters on four in-context families, as AttentionPure has it";
+    "interpreter", "the experiments on emulating algorithms, arXiv 2508.17550: a function, an attention head, statistical models, beside the exact predictors";
     "limits", "what theorems say that attention cannot do, beside what trained networks do not do: permutations, the k-th largest, several maxima, parity";
     "rank", "sorting and convex hulls by deep attention with and without skip connections, the tasks of the paper on rank collapse";
     "san", "attention alone on language, regression and recall: findings of the attention-only study, arXiv 2607.18363, at small sizes";

@@ -6,6 +6,7 @@ mod batch;
 mod boxes;
 mod breaks;
 mod distribution;
+pub mod emulation;
 mod error;
 pub mod expression;
 pub mod fasta;

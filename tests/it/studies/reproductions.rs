@@ -9,7 +9,7 @@ fn every_one_is_sound_in_every_profile() {
     let ids: Vec<&str> = listed.as_array().unwrap().iter().map(|entry| entry["name"].as_str().unwrap()).collect();
     // Behind the sweeps stand comparisons, and two that train nothing.
     assert_eq!(ids[..6], ["heads", "range", "anchors", "seq2seq-heads", "seq2seq-anchors", "attention-map"]);
-    assert_eq!(ids[6..], ["rival", "limits", "rank", "san", "theory", "sizes"]);
+    assert_eq!(ids[6..], ["rival", "interpreter", "limits", "rank", "san", "theory", "sizes"]);
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("experiments/reproduce");
     for (id, [paper, quick, converged]) in
         ids.iter().zip([[55, 15, 25], [55, 15, 15], [77, 21, 21], [42, 12, 18], [18, 6, 18], [3, 3, 3]])
@@ -27,6 +27,12 @@ fn every_one_is_sound_in_every_profile() {
         // Three rates for each of two rows on four tasks at first; or three seeds.
         let words = [&["sweep", "plan", &file, "--json"], profile].concat();
         assert_eq!(lab.headway(&words).succeed().json().as_array().unwrap().len(), 24);
+    }
+    // Five seeds of one head on each of five tasks, of three numbers of heads on three, and of two numbers of learned tokens on two; or one of fewer.
+    let file = root.join("interpreter.toml").display().to_string();
+    for (profile, runs) in [(&[][..], 5 * (5 + 3 * 3 + 2 * 2)), (&["--profile", "quick"], 5 + 3 + 2)] {
+        let words = [&["sweep", "plan", &file, "--json"], profile].concat();
+        assert_eq!(lab.headway(&words).succeed().json().as_array().unwrap().len(), runs);
     }
     // Three rates at first: on each of six tasks for attention and for feed-forward blocks at equal depth, FLOPs and parameters, and for five more rows
     // on two of them. Or two rates: on three tasks of attention and feed-forward blocks in two sizes, and of the five.

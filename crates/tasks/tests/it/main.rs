@@ -5,6 +5,7 @@ mod algorithm;
 mod byte_pairs;
 mod config;
 mod curriculum;
+mod emulation;
 mod families;
 mod forecast;
 mod function;
