@@ -7,6 +7,7 @@ mod attacks;
 mod formula;
 mod in_context_gd;
 mod interpreter;
+mod kernel_ridge;
 mod max_affine;
 mod prefix;
 mod program;
