@@ -32,6 +32,7 @@ from certificate_folder import (
 )
 from certificate_formula import bound_of_formula
 from certificate_interpreter import bound_of_interpreter
+from certificate_kernel import bound_of_kernel_ridge
 
 SLACK = 0.03
 """A claim may be this much below what is derived here: suprema are known to a hundredth on either side."""
@@ -286,6 +287,7 @@ BOUNDS = {
     "prefix": bound_of_prefix,
     "in-context-gd": bound_of_descent,
     "interpreter": bound_of_interpreter,
+    "kernel-ridge": bound_of_kernel_ridge,
     "formula": bound_of_formula,
 }
 

@@ -59,7 +59,7 @@ class Folder:
 
     def ends(self):
         """Ends of every input number, [n · d_in] each; nothing on a sphere."""
-        if self.kind == "in_context_regression":
+        if self.kind in ("in_context_regression", "in_context_kernel"):
             high = np.tile([self.task["input"]["uniform"]["high"]] * self.task["d"] + [largest_label(self)], self.n)
             high[-1] = 0.0
             return -high, high
@@ -120,6 +120,8 @@ def target(folder, x):
             return relu_network(x, *given_network(task))
         case "in_context_regression":
             return descent(x, task["gradient_descent"])
+        case "in_context_kernel":
+            return richardson(x, task)
         case "in_context_algorithm":
             return folder.interpreter.target(x)
     return None
@@ -170,6 +172,27 @@ def descent(x, options):
     y = np.zeros((*x.shape[:2], 1))
     y[:, -1, 0] = (w * query).sum(axis=-1)
     return y
+
+
+def richardson(x, task):
+    """Σ_i α_i k(x_i, x_q) at the last position, with α after steps of Richardson's iteration on (K + λ I) α = y; 0 elsewhere."""
+    inputs, labels, options = x[..., :-1], x[:, :-1, -1], task["richardson"]
+    apart = ((inputs[:, :, None] - inputs[:, None, :-1]) ** 2).sum(axis=-1)
+    kernel = np.exp(-apart / (2 * task["bandwidth"] ** 2))  # [points, n, n - 1], the query's last
+    alpha = np.zeros_like(labels)
+    for _ in range(options["steps"]):
+        residual = np.einsum("bij,bj->bi", kernel[:, :-1], alpha) + options["ridge"] * alpha - labels
+        alpha = alpha - options["rate"] * residual
+    y = np.zeros((*x.shape[:2], 1))
+    y[:, -1, 0] = (kernel[:, -1] * alpha).sum(axis=-1)
+    return y
+
+
+def words_of_kernel_ridge(task):
+    options = task["richardson"]
+    iteration = f"{options['steps']} steps of Richardson's iteration from 0 at rate {options['rate']} on (K + {options['ridge']} I) alpha = y"
+    kernel = f"k(x, x') = exp(-|x - x'|^2 / (2 s^2)), s = {task['bandwidth']}"
+    return f"sum_i alpha_i k(x_i, x_q) after {iteration}, {kernel}"
 
 
 def words_of_descent(options):
@@ -444,6 +467,8 @@ def expected_target(folder):
             return f"y_i = clamp(w_i . x_i + t_i, {task['low']}, {task['high']})"
         case "in_context_regression":
             return words_of_descent(task["gradient_descent"])
+        case "in_context_kernel":
+            return words_of_kernel_ridge(task)
         case "in_context_algorithm":
             return folder.interpreter.text()
         case "relu_network":

@@ -712,16 +712,17 @@ def worst_boxes():
     return table(["training", "largest error, seeds 0, 1, 2", "test mean square error"], rows)
 
 
-def statistical_models(name="theory-statistical-models"):
-    """Certificates of the statistical models in context."""
+def statistical_models(name="theory-statistical-models", sizes=("delta", "δ")):
+    """Certificates of algorithms in context."""
     rows = []
     for name, certificate in result(name)["values"].items():
         if name.startswith("printed"):
             continue
         numbers = [certificate["bound"]["value"], certificate["rounding"]["value"], certificate["float32"]["error"]]
         layers, parameters = int(certificate["sizes"]["layers"]), f"{certificate['parameters']:,}"
-        rows.append([name, layers, parameters, digits(certificate["sizes"]["delta"]), *map(digits, numbers), certificate["float32"]["worst_kind"]])
-    header = ["model", "layers", "parameters", "δ", "bound", "float32 adds at most", "largest error found", "at"]
+        size = certificate["sizes"][sizes[0]]
+        rows.append([name, layers, parameters, f"{size:g}" if sizes[0] == "p" else digits(size), *map(digits, numbers), certificate["float32"]["worst_kind"]])
+    header = ["model", "layers", "parameters", sizes[1], "bound", "float32 adds at most", "largest error found", "at"]
     return table(header, rows)
 
 
@@ -945,6 +946,7 @@ TABLES = {
     "theory-sizes": sizes_against_tolerance,
     "theory-sizes-parts": sizes_at_a_hundredth,
     "theory-interpreter": lambda: statistical_models("theory-interpreter"),
+    "theory-kernel-ridge": lambda: statistical_models("theory-kernel-ridge", ("p", "p")),
     "theory-statistical-models": statistical_models,
     "in-context": in_context,
     "rank-collapse": rank_collapse,

@@ -36,6 +36,8 @@ class Made(Folders):
                 self.assert_other_words_are_noticed()
                 self.assert_noticed_if(lambda c: c["bound"]["terms"][0].update(basis="measured"), "NOT CERTIFIED")
                 self.assert_noticed_if(self.smaller_bound, "")
+                if name == "kernel-ridge":
+                    self.assert_every_head_is_looked_at()
 
     def assert_a_program_is_looked_at(self, lines):
         self.assertEqual([line.split()[0] for line in lines], ["ok"] * 4, lines)
@@ -66,6 +68,14 @@ class Made(Folders):
         task = self.place / "train.toml"
         task.write_text(task.read_text(encoding="utf-8").replace("closed > opened", "closed >= opened"), encoding="utf-8")
         self.assert_noticed("stored targets are not those")
+
+    def assert_every_head_is_looked_at(self):
+        """One number of every matrix with the other sign, which stored points may not show."""
+        weights = reference.read_safetensors(self.place / "model.safetensors")
+        for name in [name for name in weights if ".heads." in name and weights[name].any()]:
+            self.rewrite("model.safetensors", lambda weights: turn(weights[name]))  # noqa: B023
+            self.assert_noticed("")
+            self.rewrite("model.safetensors", lambda weights: turn(weights[name]))  # noqa: B023
 
     @staticmethod
     def smaller_bound(certificate):

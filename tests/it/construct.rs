@@ -43,6 +43,7 @@ const CASES: &[(&str, &[&str], f64)] = &[
         5e-3,
     ),
     ("interpreter", &["--points", "4", "--d", "2", "--steps", "2"], 0.05),
+    ("kernel-ridge", &["--points", "4", "--d", "2", "--steps", "3", "--rate", "0.3"], 1e-3),
     ("max-affine", &["--function", "kink", "--seq-len", "2"], 0.1),
     ("max-affine", &["--function", "waves", "--seq-len", "2", "--attention", "cross", "--mode", "smooth"], 0.1),
     ("max-affine", &["--function", "step(x1 - 0.4)*x2", "--seq-len", "2", "--norm", "2", "--mode", "hard"], 0.2),
@@ -77,14 +78,16 @@ fn a_constructed_checkpoint_is_an_ordinary_one() {
         let proved = value("/bound/value") + value("/rounding/value");
         assert!(value("/float32/error") <= proved && proved <= *tolerance, "{name}: {certificate:#}");
         // Scored on its own task: no output is off by more than the proved bound, so neither is the root mean square.
-        // in-context-gd predicts what gradient descent does, not the label, so it is compared with that.
+        // Some predict what an iteration does, not the label, so they are compared with that.
+        let iteration = [("in-context-gd", "gradient_descent"), ("kernel-ridge", "richardson")];
+        let iteration = iteration.into_iter().find(|(of, _)| of == name).map(|(_, iteration)| iteration);
         let eval = lab.headway(&["eval", "made", "--device", "cpu", "--json"]).succeed().json();
         let rows = eval["baselines"].as_array().unwrap();
-        let target = rows.iter().find(|row| *name == "in-context-gd" && row["name"] == "gradient_descent");
+        let target = rows.iter().find(|row| iteration.is_some_and(|iteration| row["name"] == iteration));
         let rms = |metrics: &Value| metrics["test/mse"].as_f64().unwrap().sqrt();
         let off = rms(&eval["metrics"]) - target.map_or(0.0, |row| rms(&row["metrics"]));
         assert!(off.abs() <= proved, "{name}: {off} beyond {proved}");
-        assert_eq!(target.is_some(), *name == "in-context-gd", "{eval:#}");
+        assert_eq!(target.is_some(), iteration.is_some(), "{eval:#}");
         assert_eq!(eval["step"], 0, "{name}: nothing was trained");
         // The page is made again from the certificate alone.
         let page = fs::read(lab.path("made/report.html")).unwrap();
@@ -563,6 +566,15 @@ fn what_cannot_be_built_is_refused_before_any_work() {
         (
             &["in-context-gd", "--tolerance", "1e-5", "--loss", "huber", "--out", "x"],
             &["out of reach", "the smallest reachable is"],
+        ),
+        (&["kernel-ridge", "--out", "x"], &["--tolerance: give the largest error allowed"]),
+        (
+            &["kernel-ridge", "--tolerance", "0.1", "--rate", "0.2", "--out", "x"],
+            &["--rate: must be at most 2 / (points + ridge)"],
+        ),
+        (
+            &["kernel-ridge", "--tolerance", "1e-5", "--out", "x"],
+            &["out of reach", "the smallest reachable is", "a wider kernel"],
         ),
         (
             &["seq2seq", "--tolerance", "0.1", "--function", "mixing", "--d-in", "3", "--out", "x"],

@@ -8,8 +8,8 @@ use headway_tasks::icl::algorithm::Algorithm;
 use headway_theory::{
     cells::Attention,
     construct::{
-        ConstructionConfig, activation, formula, in_context_gd, interpreter, max_affine, options, prefix, program,
-        relu_network, seq2seq,
+        ConstructionConfig, activation, formula, in_context_gd, interpreter, kernel_ridge, max_affine, options, prefix,
+        program, relu_network, seq2seq,
         truncated_linear::{self, ClampConfig},
         truncated_linear_heads,
     },
@@ -84,6 +84,8 @@ pub enum Construction {
     InContextGd(InContextGd),
     /// One frozen network that executes the algorithm in its prompt: `headway prompt` writes such prompts.
     Interpreter(Interpreter),
+    /// Kernel ridge regression on the examples in a prompt, by Richardson's iteration: attention is the kernel.
+    KernelRidge(KernelRidge),
     /// One head that divides space into cells by the largest of several affine scores, and gives each cell its value.
     MaxAffine(MaxAffine),
     /// A prefix with which a frozen head computes a function on the circle or the sphere.
@@ -517,6 +519,46 @@ pub struct Interpreter {
     pub common: Common,
 }
 
+/// Options of `kernel-ridge`.
+#[derive(Args)]
+#[command(after_help = "\
+The network predicts sum_i alpha_i k(x_i, x_q) with k(x, x') = exp(-|x - x'|^2 / (2 s^2)) and the alpha that
+steps of alpha <- alpha - eta ((K + lambda I) alpha - y) reach from 0. A step is one layer with one head
+beside the one that carries the prompt. Its task, in_context_kernel, scores networks beside the same
+iteration and beside the exact solution.
+
+Try:  headway construct kernel-ridge --tolerance 1e-3 --out runs/kernel-ridge
+      headway eval runs/kernel-ridge
+      python3 python/check_certificate.py runs/kernel-ridge")]
+pub struct KernelRidge {
+    /// N, number of examples of a prompt.
+    #[arg(long, default_value_t = kernel_ridge::Config::default().points, value_name = "N")]
+    pub points: usize,
+    /// d, dimension of an input.
+    #[arg(long, default_value_t = kernel_ridge::Config::default().d, value_name = "N")]
+    pub d: usize,
+    /// Number of steps.
+    #[arg(long, default_value_t = kernel_ridge::Config::default().steps, value_name = "K")]
+    pub steps: usize,
+    /// Size of a step, at most 2 / (points + ridge).
+    #[arg(long, default_value_t = kernel_ridge::Config::default().rate, value_name = "ETA")]
+    pub rate: f64,
+    /// Bandwidth of the kernel, in units of x.
+    #[arg(long, default_value_t = kernel_ridge::Config::default().bandwidth, value_name = "S")]
+    pub bandwidth: f64,
+    /// What is added to the kernel matrix's diagonal.
+    #[arg(long, default_value_t = kernel_ridge::Config::default().ridge, value_name = "LAMBDA")]
+    pub ridge: f64,
+    /// Input numbers lie within plus or minus this.
+    #[arg(long, default_value_t = kernel_ridge::Config::default().x_max, value_name = "X")]
+    pub x_max: f64,
+    /// Labels lie within plus or minus this.
+    #[arg(long, default_value_t = kernel_ridge::Config::default().y_max, value_name = "Y")]
+    pub y_max: f64,
+    #[command(flatten)]
+    pub common: Common,
+}
+
 /// Which rows tokens attend to.
 #[derive(Clone, Copy, ValueEnum)]
 pub enum AttentionKind {
@@ -629,6 +671,7 @@ impl Construction {
             ),
             Self::InContextGd(args) => (&args.common, ConstructionConfig::InContextGd(args.into())),
             Self::Interpreter(args) => (&args.common, ConstructionConfig::Interpreter(args.into())),
+            Self::KernelRidge(args) => (&args.common, ConstructionConfig::KernelRidge(args.into())),
             Self::MaxAffine(args) => (&args.common, ConstructionConfig::MaxAffine(args.into())),
             Self::Prefix(args) => (&args.common, ConstructionConfig::Prefix(args.into())),
         }
@@ -772,6 +815,13 @@ impl From<&Interpreter> for interpreter::Config {
             intervals: args.intervals,
             delta: args.delta,
         }
+    }
+}
+
+impl From<&KernelRidge> for kernel_ridge::Config {
+    fn from(args: &KernelRidge) -> Self {
+        let &KernelRidge { points, d, steps, rate, bandwidth, ridge, x_max, y_max, common: _ } = args;
+        Self { points, d, steps, rate, bandwidth, ridge, x_max, y_max }
     }
 }
 

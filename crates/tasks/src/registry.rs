@@ -168,6 +168,8 @@ tasks! {
         "(x_1, y_1), ..., (x_N, y_N), (x_q, 0) with y = w . x + noise: the rows that attention descends a gradient on";
     "in_context_algorithm" = InContextAlgorithm(icl::algorithm::AlgorithmsConfig),
         "in_context_regression whose prompt also holds the algorithm, as tables: what does it predict after its steps?";
+    "in_context_kernel" = InContextKernel(icl::kernel::KernelConfig),
+        "in_context_regression with y = sum_m c_m k(x, z_m) + noise, k a Gaussian kernel: kernel regression in context";
     "emulation" = Emulation(emulation::EmulationConfig),
         "what the experiments on emulating algorithms ask: a function, an attention head or a map of it, statistical models";
     "robust_mean" = RobustMean(robust_mean::RobustMeanConfig),

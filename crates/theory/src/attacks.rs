@@ -7,8 +7,8 @@ use crate::{
     construct::{
         Construction, ConstructionConfig, Request,
         activation::{self, Values},
-        formula, in_context_gd, interpreter, max_affine, prefix, program, relu_network, seq2seq, truncated_linear,
-        truncated_linear_heads,
+        formula, in_context_gd, interpreter, kernel_ridge, max_affine, prefix, program, relu_network, seq2seq,
+        truncated_linear, truncated_linear_heads,
     },
     interpolation::Mode,
     refusal::Refusal,
@@ -156,8 +156,17 @@ impl Parts {
             intervals: Some(32),
             ..Default::default()
         };
+        let kernel = kernel_ridge::Config {
+            points: n,
+            d,
+            steps: 2 * few,
+            bandwidth: 0.3 * few as f64,
+            ridge: 0.1 * (seed % 2) as f64,
+            ..Default::default()
+        };
         vec![
             (ConstructionConfig::Interpreter(interpreter), ANY),
+            (ConstructionConfig::KernelRidge(kernel), ANY),
             (relu(relu_network::Form::T2, None, None), 0.05),
             (ConstructionConfig::ReluNetwork(causal), 0.05),
             (relu(relu_network::Form::T1, Some(many), Some(few)), ANY),

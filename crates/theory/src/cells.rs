@@ -56,7 +56,7 @@ pub(crate) fn rows(seq_len: usize, cells: usize, attention: Attention) -> usize 
 }
 
 /// The smallest power of four that is at least d + 1: attention divides scores by its square root, which is then exact.
-fn key_width(d: usize) -> usize {
+pub(crate) fn key_width(d: usize) -> usize {
     std::iter::successors(Some(1), |width| Some(width * 4)).find(|width| *width > d).unwrap_or(d + 1)
 }
 

@@ -32,6 +32,12 @@ pub(crate) fn mark_places(map: &mut InputMap, z: &Space, places: &[f64]) {
     }
 }
 
+/// Marks rows by their places, and all beyond them by one place more, at which nobody looks.
+pub(crate) fn mark_apart(map: &mut InputMap, z: &Space, rows: usize) {
+    let known = places(rows + 1);
+    mark_places(map, z, &(0..map.constant.nrows()).map(|row| known[row.min(rows)]).collect::<Vec<_>>());
+}
+
 /// Places 0, 1, …, shifted so that their middle is 0.
 pub(crate) fn places(rows: usize) -> Vec<f64> {
     (0..rows).map(|row| row as f64 - (rows as f64 - 1.0) / 2.0).collect()

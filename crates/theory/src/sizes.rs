@@ -11,8 +11,8 @@ use crate::{
     Refusal,
     cells::Attention,
     construct::{
-        Construction, ConstructionConfig, Request, activation, formula, in_context_gd, interpreter, max_affine,
-        options::Ends, prefix, relu_network, seq2seq, truncated_linear, truncated_linear_heads,
+        Construction, ConstructionConfig, Request, activation, formula, in_context_gd, interpreter, kernel_ridge,
+        max_affine, options::Ends, prefix, relu_network, seq2seq, truncated_linear, truncated_linear_heads,
     },
 };
 
@@ -251,6 +251,13 @@ pub const SUBJECTS: &[Subject] = &[
         of: Source::Built(|| descent(|gd| gd.loss = in_context_gd::LossName::Logistic)),
     },
     Subject { id: "interpreter", target: DESCENT, of: Source::Built(interpreter) },
+    Subject {
+        id: "kernel-ridge",
+        target: DESCENT,
+        of: Source::Built(|| {
+            ConstructionConfig::KernelRidge(kernel_ridge::Config { points: 8, d: 2, steps: 3, ..Default::default() })
+        }),
+    },
 ];
 
 const CLAMP: &str = "clamp(w . x_i + t_i, -1, 1), 8 positions of 2 numbers within ±1";

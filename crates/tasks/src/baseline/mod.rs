@@ -11,6 +11,7 @@ pub mod geometric_median;
 pub mod gradient_descent;
 pub mod in_context;
 pub mod inverse_so_far;
+pub mod kernel_ridge;
 pub mod knn;
 pub mod l1;
 pub mod lasso;

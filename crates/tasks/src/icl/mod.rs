@@ -1,10 +1,11 @@
 //! Learning from the examples of one prompt. One file per family of hidden functions; all share the keys in [`config`]
-//! and the layout in [`alternating`](crate::prompt::alternating), and [`family`] makes them tasks. [`regression`] alone has a layout of its own.
+//! and the layout in [`alternating`](crate::prompt::alternating), and [`family`] makes them tasks. [`regression`], [`algorithm`] and [`kernel`] show an example per row.
 
 pub mod algorithm;
 pub mod config;
 pub mod curriculum;
 pub mod family;
+pub mod kernel;
 pub mod linear;
 pub mod logistic;
 pub mod quadratic;

@@ -12,6 +12,7 @@ mod function;
 mod given;
 mod icl;
 mod image;
+mod kernel;
 mod language;
 mod limits;
 mod program;

@@ -8,6 +8,7 @@ pub mod activation;
 pub mod formula;
 pub mod in_context_gd;
 pub mod interpreter;
+pub mod kernel_ridge;
 pub mod max_affine;
 pub mod options;
 pub mod prefix;
@@ -36,6 +37,7 @@ use activation::Activation;
 use formula::Formula;
 use in_context_gd::InContextGd;
 use interpreter::Interpreter;
+use kernel_ridge::KernelRidge;
 use max_affine::MaxAffine;
 use options::{File, Given, Options, Planned};
 use prefix::Prefix;
@@ -91,6 +93,8 @@ constructions! {
         "k steps of gradient descent on the regression that a prompt holds: squares, ridge, Lasso, logistic, Huber";
     Interpreter(interpreter::Config),
         "the algorithm in the prompt, in one frozen network: squares, ridge, Lasso, logistic, Huber, as tables of their slopes and steps";
+    KernelRidge(kernel_ridge::Config),
+        "k steps of Richardson's iteration for kernel ridge regression on the examples in a prompt: attention is the kernel";
     MaxAffine(max_affine::Config),
         "one head: the value of the cell that the largest of affine scores picks, error L sqrt(d) / (2 G)";
     Prefix(prefix::Config),

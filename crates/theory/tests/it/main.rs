@@ -8,6 +8,7 @@ mod causal;
 mod formula;
 mod in_context_gd;
 mod interpreter;
+mod kernel_ridge;
 mod max_affine;
 mod prefix;
 mod program;

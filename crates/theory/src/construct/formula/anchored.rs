@@ -16,7 +16,7 @@ pub(in crate::construct) const SHARPNESS: f64 = 0.5;
 /// Anchors beyond either end of a curve.
 pub(super) const BEYOND: usize = 4;
 /// Anchors beyond either end of squares: those that are missing weigh below 1e-16, half a step beyond the end too.
-pub(super) const BEYOND_OF_SQUARES: usize = 9;
+pub(in crate::construct) const BEYOND_OF_SQUARES: usize = 9;
 /// Points between neighbouring anchors at which values are fitted.
 const FITTED: usize = 8;
 /// Weight, in the fit, of how far values are from the curve at their anchors; it keeps those that hardly matter from running away.

@@ -43,7 +43,7 @@ use super::{
 };
 use crate::{domain::Domain, refusal::Refusal, schedule::Schedule, target::Target};
 
-pub(in crate::construct) use anchored::{Head, SHARPNESS};
+pub(in crate::construct) use anchored::{BEYOND_OF_SQUARES, Head, SHARPNESS};
 pub(in crate::construct) use layout::{KEY, NOBODY};
 pub(in crate::construct) use nodes::{Curve, Rule};
 use plan::{Heads, Plan};

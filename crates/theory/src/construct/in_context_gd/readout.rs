@@ -9,7 +9,7 @@ use super::InContextGd;
 use crate::{
     interpolation::F32_ROUNDOFF,
     network::Layer,
-    places::{GAP, carrying, keeping, layer_size, mark_places, places},
+    places::{GAP, carrying, keeping, layer_size, mark_apart},
     space::Space,
 };
 
@@ -93,10 +93,4 @@ pub(super) fn prediction_layer(d: usize, rows: usize, scale: f64, from: &Space, 
 /// Number of parameters of [`prediction_layer`].
 pub(super) fn prediction_parameters(d: usize, rows: usize, d_in: usize) -> f64 {
     layer_size(d_in, [rows + NOTHING, space(d).width(), 2 * d + 2], &[[1, 2, 2 * d + 1], [1, d + 1, 1]])
-}
-
-/// Marks rows by their places, and all beyond them by one place more, at which nobody looks.
-pub(super) fn mark_apart(map: &mut InputMap, z: &Space, rows: usize) {
-    let known = places(rows + 1);
-    mark_places(map, z, &(0..map.constant.nrows()).map(|row| known[row.min(rows)]).collect::<Vec<_>>());
 }

@@ -13,7 +13,7 @@ use headway_tasks::{Interval, baseline::gradient_descent::ExampleLoss, expressio
 
 use super::{
     InContextGd,
-    readout::{self, mark_apart, predicted},
+    readout::{self, predicted},
     threshold::{GATES, SoftThreshold, mark_from_one},
 };
 use crate::{
@@ -22,7 +22,7 @@ use crate::{
     construct::formula::{Curve, Head, KEY, NOBODY, Rule, SHARPNESS},
     interpolation::F32_ROUNDOFF,
     network::Layer,
-    places::{carrying, keeping, layer_size},
+    places::{carrying, keeping, layer_size, mark_apart},
     space::Space,
 };
 

@@ -18,7 +18,7 @@ use headway_tasks::icl::algorithm::AlgorithmsConfig;
 
 use crate::{
     network::Layer,
-    places::{GAP, carrying, keeping, layer_size, mark_places, places},
+    places::{GAP, carrying, keeping, layer_size, mark_apart, mark_places, places},
     space::Space,
 };
 
@@ -267,10 +267,4 @@ fn silence(map: &mut InputMap, z: &Space, rows: impl Iterator<Item = usize>) {
     for row in rows {
         map.constant[(row, z.at("silent"))] = 1.0;
     }
-}
-
-/// Marks rows by their places, and those behind them by one place more, at which nobody looks.
-fn mark_apart(map: &mut InputMap, z: &Space, rows: usize) {
-    let known = places(rows + 1);
-    mark_places(map, z, &(0..map.constant.nrows()).map(|row| known[row.min(rows)]).collect::<Vec<_>>());
 }
