@@ -131,3 +131,26 @@ fn w_is_in_every_row_and_each_model_has_its_own() {
     let size = |model| mean_square(of(model).flat_map(|prompt| prompt[4..8].iter().copied()));
     assert!((size(0) - 1.0).abs() < 0.2 && size(2) < 0.9 * size(0), "{} {}", size(0), size(2));
 }
+
+/// Weights of a head add up to 1: with one number in a row, every answer lies between the smallest and the largest value.
+#[test]
+fn answers_of_a_head_are_mixtures_of_values() {
+    let drawn = |seq_len| {
+        let config = EmulationConfig { what: Emulated::Attention, seq_len, d: 1, d_key: 1, noise: 0.0 };
+        let task = Emulation::new(config, &mut Seed(4).rng(Stream::Task, 0));
+        batch(&task, Split::Test, 100)
+    };
+    // A single row is answered by its value, v x, with the same v for any number of rows.
+    let single = drawn(1);
+    let v = single.targets.continuous()[0] / single.inputs.continuous()[0];
+    let several = drawn(6);
+    let mut inside = 0;
+    for (x, y) in several.inputs.continuous().chunks(6).zip(several.targets.continuous().chunks(6)) {
+        let (low, high) =
+            x.iter().map(|x| v * x).fold((f32::MAX, f32::MIN), |(low, high), at| (low.min(at), high.max(at)));
+        let slack = 1e-5 * (high - low);
+        assert!(y.iter().all(|y| (low - slack..=high + slack).contains(y)), "{y:?} outside of {low} to {high}");
+        inside += y.iter().filter(|y| **y > low + slack && **y < high - slack).count();
+    }
+    assert!(inside > 0, "some answers are no values");
+}
