@@ -169,6 +169,8 @@ tasks! {
         "in_context_regression whose prompt also holds the algorithm, as tables: what does it predict after its steps?";
     "in_context_kernel" = InContextKernel(icl::kernel::KernelConfig),
         "in_context_regression with y = sum_m c_m k(x, z_m) + noise, k a Gaussian kernel: kernel regression in context";
+    "in_context_network" = InContextNetwork(icl::network::NetworkConfig),
+        "(w_1, a_1), ..., (x_1, y_1), ..., (x_q, 0): what does sum_j a_j tanh(w_j . x) answer after steps of training on the examples?";
     "robust_mean" = RobustMean(robust_mean::RobustMeanConfig),
         "(a_1, y_1), ..., (a_n, y_n), (0, 0) with y = a . mu + noise from honest agents, while others lie: what is mu?";
     "copy" = Copy(seq2seq::copy::CopyConfig),

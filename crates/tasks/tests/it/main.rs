@@ -14,6 +14,7 @@ mod image;
 mod kernel;
 mod language;
 mod limits;
+mod network;
 mod program;
 mod proteins;
 mod recall;
