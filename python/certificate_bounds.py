@@ -33,6 +33,7 @@ from certificate_folder import (
 from certificate_formula import bound_of_formula
 from certificate_interpreter import bound_of_interpreter
 from certificate_kernel import bound_of_kernel_ridge
+from certificate_network import bound_of_network_descent
 
 SLACK = 0.03
 """A claim may be this much below what is derived here: suprema are known to a hundredth on either side."""
@@ -288,6 +289,7 @@ BOUNDS = {
     "in-context-gd": bound_of_descent,
     "interpreter": bound_of_interpreter,
     "kernel-ridge": bound_of_kernel_ridge,
+    "network-descent": bound_of_network_descent,
     "formula": bound_of_formula,
 }
 

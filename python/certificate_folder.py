@@ -63,6 +63,13 @@ class Folder:
             high = np.tile([self.task["input"]["uniform"]["high"]] * self.task["d"] + [largest_label(self)], self.n)
             high[-1] = 0.0
             return -high, high
+        if self.kind == "in_context_network":
+            ends = {name: self.task[name]["uniform"]["high"] for name in ("weights", "outputs", "input")}
+            units = [*[ends["weights"]] * self.task["d"], ends["outputs"]]
+            data = [*[ends["input"]] * self.task["d"], largest_label(self)]
+            high = np.array(units * self.task["units"] + data * (self.task["n_points"] + 1))
+            high[-1] = 0.0
+            return -high, high
         place = self.task["domain"] if self.kind == "function" else self.task["input"]
         if place == "sphere":
             return None
@@ -122,6 +129,8 @@ def target(folder, x):
             return descent(x, task["gradient_descent"])
         case "in_context_kernel":
             return richardson(x, task)
+        case "in_context_network":
+            return trained(x, task)
         case "in_context_algorithm":
             return folder.interpreter.target(x)
     return None
@@ -193,6 +202,27 @@ def words_of_kernel_ridge(task):
     iteration = f"{options['steps']} steps of Richardson's iteration from 0 at rate {options['rate']} on (K + {options['ridge']} I) alpha = y"
     kernel = f"k(x, x') = exp(-|x - x'|^2 / (2 s^2)), s = {task['bandwidth']}"
     return f"sum_i alpha_i k(x_i, x_q) after {iteration}, {kernel}"
+
+
+def trained(x, task):
+    """f(x_q) at the last position after steps of gradient descent of f(x) = Σ_j a_j tanh(w_j · x) on the examples; 0 elsewhere."""
+    r = task["units"]
+    w, a = x[:, :r, :-1], x[:, :r, -1]
+    inputs, labels, query = x[:, r:-1, :-1], x[:, r:-1, -1], x[:, -1, :-1]
+    for _ in range(task["steps"]):
+        hidden = np.tanh(np.einsum("brd,bnd->bnr", w, inputs))
+        off = np.einsum("bnr,br->bn", hidden, a) - labels
+        by_output = np.einsum("bn,bnr->br", off, hidden) / inputs.shape[1]
+        by_weight = np.einsum("bn,br,bnr,bnd->brd", off, a, 1 - hidden**2, inputs) / inputs.shape[1]
+        w, a = w - task["rate"] * by_weight, a - task["rate"] * by_output
+    y = np.zeros((*x.shape[:2], 1))
+    y[:, -1, 0] = (a * np.tanh(np.einsum("brd,bd->br", w, query))).sum(axis=-1)
+    return y
+
+
+def words_of_network_descent(task):
+    steps = f"{task['steps']} steps of gradient descent of w and a in the prompt at rate {task['rate']} on 1/(2N) sum (f(x_i) - y_i)^2"
+    return f"f(x_q), f(x) = sum_j a_j tanh(w_j . x) of {task['units']} units, after {steps}"
 
 
 def words_of_descent(options):
@@ -469,6 +499,8 @@ def expected_target(folder):
             return words_of_descent(task["gradient_descent"])
         case "in_context_kernel":
             return words_of_kernel_ridge(task)
+        case "in_context_network":
+            return words_of_network_descent(task)
         case "in_context_algorithm":
             return folder.interpreter.text()
         case "relu_network":

@@ -37,6 +37,7 @@ from certificate_folder import (
 from certificate_formula import of_formula
 from certificate_interpreter import rounding_of_interpreter
 from certificate_kernel import rounding_of_kernel_ridge
+from certificate_network import rounding_of_network_descent
 
 CLOSE = 1e-4
 """A term may be this much of itself below what is derived here: weights are read as float32 rounded them, by 6e-8 of themselves, which
@@ -292,6 +293,7 @@ ROUNDINGS = {
     "in-context-gd": rounding_of_descent,
     "interpreter": rounding_of_interpreter,
     "kernel-ridge": rounding_of_kernel_ridge,
+    "network-descent": rounding_of_network_descent,
     "formula": of_formula,
 }
 

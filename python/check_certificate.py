@@ -20,6 +20,7 @@ rounding. This script shares no code with Headway. What it is made of:
     certificate_program.py    a compiled program, tried on all words, and its ground truth
     certificate_descent.py    both, of gradient descent in context
     certificate_kernel.py     both, of kernel ridge regression in context
+    certificate_network.py    both, of the training of a network in its prompt
     certificate_interpreter.py  all of it, of one network that executes the algorithms of its prompts
     certificate_anchors.py    attention to anchors
     check_proof.py            a proof over boxes instead of both, or a chain of inequalities beside them, of `--prove`

@@ -946,6 +946,7 @@ TABLES = {
     "theory-sizes": sizes_against_tolerance,
     "theory-sizes-parts": sizes_at_a_hundredth,
     "theory-interpreter": lambda: statistical_models("theory-interpreter"),
+    "theory-network-descent": lambda: statistical_models("theory-network-descent"),
     "theory-kernel-ridge": lambda: statistical_models("theory-kernel-ridge", ("p", "p")),
     "theory-statistical-models": statistical_models,
     "in-context": in_context,

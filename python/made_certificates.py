@@ -36,7 +36,7 @@ class Made(Folders):
                 self.assert_other_words_are_noticed()
                 self.assert_noticed_if(lambda c: c["bound"]["terms"][0].update(basis="measured"), "NOT CERTIFIED")
                 self.assert_noticed_if(self.smaller_bound, "")
-                if name == "kernel-ridge":
+                if name in ("kernel-ridge", "network-descent"):
                     self.assert_every_head_is_looked_at()
 
     def assert_a_program_is_looked_at(self, lines):

@@ -44,6 +44,7 @@ const CASES: &[(&str, &[&str], f64)] = &[
     ),
     ("interpreter", &["--points", "4", "--d", "2", "--steps", "2"], 0.05),
     ("kernel-ridge", &["--points", "4", "--d", "2", "--steps", "3", "--rate", "0.3"], 1e-3),
+    ("network-descent", &["--points", "4", "--units", "2", "--steps", "2"], 1e-2),
     ("max-affine", &["--function", "kink", "--seq-len", "2"], 0.1),
     ("max-affine", &["--function", "waves", "--seq-len", "2", "--attention", "cross", "--mode", "smooth"], 0.1),
     ("max-affine", &["--function", "step(x1 - 0.4)*x2", "--seq-len", "2", "--norm", "2", "--mode", "hard"], 0.2),
@@ -575,6 +576,14 @@ fn what_cannot_be_built_is_refused_before_any_work() {
         (
             &["kernel-ridge", "--tolerance", "1e-5", "--out", "x"],
             &["out of reach", "the smallest reachable is", "a wider kernel"],
+        ),
+        (
+            &["network-descent", "--tolerance", "0.1", "--rate", "0.5", "--out", "x"],
+            &["--rate: 0.5 is so large that the loss of some prompt may rise"],
+        ),
+        (
+            &["network-descent", "--tolerance", "1e-5", "--out", "x"],
+            &["out of reach", "the smallest reachable is", "fewer units"],
         ),
         (
             &["seq2seq", "--tolerance", "0.1", "--function", "mixing", "--d-in", "3", "--out", "x"],

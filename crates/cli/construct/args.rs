@@ -8,8 +8,8 @@ use headway_tasks::icl::algorithm::Algorithm;
 use headway_theory::{
     cells::Attention,
     construct::{
-        ConstructionConfig, activation, formula, in_context_gd, interpreter, kernel_ridge, max_affine, options, prefix,
-        program, relu_network, seq2seq,
+        ConstructionConfig, activation, formula, in_context_gd, interpreter, kernel_ridge, max_affine, network_descent,
+        options, prefix, program, relu_network, seq2seq,
         truncated_linear::{self, ClampConfig},
         truncated_linear_heads,
     },
@@ -86,6 +86,8 @@ pub enum Construction {
     Interpreter(Interpreter),
     /// Kernel ridge regression on the examples in a prompt, by Richardson's iteration: attention is the kernel.
     KernelRidge(KernelRidge),
+    /// Training of a network with a hidden layer in its prompt: gradient descent on the examples behind it.
+    NetworkDescent(NetworkDescent),
     /// One head that divides space into cells by the largest of several affine scores, and gives each cell its value.
     MaxAffine(MaxAffine),
     /// A prefix with which a frozen head computes a function on the circle or the sphere.
@@ -559,6 +561,51 @@ pub struct KernelRidge {
     pub common: Common,
 }
 
+/// Options of `network-descent`.
+#[derive(Args)]
+#[command(after_help = "\
+The prompt holds the network f(x) = sum_j a_j tanh(w_j . x), a row for each of its units, then examples and
+a query. The answer is f(x_q) after the steps, each of which is two layers of attention. The certificate is
+about all networks and examples within the box.
+
+Try:  headway construct network-descent --tolerance 1e-2 --out runs/network-descent
+      headway eval runs/network-descent
+      python3 python/check_certificate.py runs/network-descent")]
+pub struct NetworkDescent {
+    /// N, number of examples of a prompt.
+    #[arg(long, default_value_t = network_descent::Config::default().points, value_name = "N")]
+    pub points: usize,
+    /// d, dimension of an input.
+    #[arg(long, default_value_t = network_descent::Config::default().d, value_name = "N")]
+    pub d: usize,
+    /// Number of hidden units.
+    #[arg(long, default_value_t = network_descent::Config::default().units, value_name = "R")]
+    pub units: usize,
+    /// Number of steps of gradient descent.
+    #[arg(long, default_value_t = network_descent::Config::default().steps, value_name = "K")]
+    pub steps: usize,
+    /// Learning rate, at most 2 over a bound on the curvature of the loss.
+    #[arg(long, default_value_t = network_descent::Config::default().rate, value_name = "ETA")]
+    pub rate: f64,
+    /// Numbers of w in the prompt lie within plus or minus this.
+    #[arg(long, default_value_t = network_descent::Config::default().w_max, value_name = "W")]
+    pub w_max: f64,
+    /// Output weights in the prompt lie within plus or minus this.
+    #[arg(long, default_value_t = network_descent::Config::default().a_max, value_name = "A")]
+    pub a_max: f64,
+    /// Input numbers lie within plus or minus this.
+    #[arg(long, default_value_t = network_descent::Config::default().x_max, value_name = "X")]
+    pub x_max: f64,
+    /// Labels lie within plus or minus this.
+    #[arg(long, default_value_t = network_descent::Config::default().y_max, value_name = "Y")]
+    pub y_max: f64,
+    /// Scale of scores of a mean. Default: the one with the smallest error.
+    #[arg(long, value_name = "DELTA")]
+    pub delta: Option<f64>,
+    #[command(flatten)]
+    pub common: Common,
+}
+
 /// Which rows tokens attend to.
 #[derive(Clone, Copy, ValueEnum)]
 pub enum AttentionKind {
@@ -672,6 +719,7 @@ impl Construction {
             Self::InContextGd(args) => (&args.common, ConstructionConfig::InContextGd(args.into())),
             Self::Interpreter(args) => (&args.common, ConstructionConfig::Interpreter(args.into())),
             Self::KernelRidge(args) => (&args.common, ConstructionConfig::KernelRidge(args.into())),
+            Self::NetworkDescent(args) => (&args.common, ConstructionConfig::NetworkDescent(args.into())),
             Self::MaxAffine(args) => (&args.common, ConstructionConfig::MaxAffine(args.into())),
             Self::Prefix(args) => (&args.common, ConstructionConfig::Prefix(args.into())),
         }
@@ -822,6 +870,13 @@ impl From<&KernelRidge> for kernel_ridge::Config {
     fn from(args: &KernelRidge) -> Self {
         let &KernelRidge { points, d, steps, rate, bandwidth, ridge, x_max, y_max, common: _ } = args;
         Self { points, d, steps, rate, bandwidth, ridge, x_max, y_max }
+    }
+}
+
+impl From<&NetworkDescent> for network_descent::Config {
+    fn from(args: &NetworkDescent) -> Self {
+        let &NetworkDescent { points, d, units, steps, rate, w_max, a_max, x_max, y_max, delta, common: _ } = args;
+        Self { points, d, units, steps, rate, w_max, a_max, x_max, y_max, delta }
     }
 }
 

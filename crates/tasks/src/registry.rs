@@ -170,6 +170,8 @@ tasks! {
         "in_context_regression whose prompt also holds the algorithm, as tables: what does it predict after its steps?";
     "in_context_kernel" = InContextKernel(icl::kernel::KernelConfig),
         "in_context_regression with y = sum_m c_m k(x, z_m) + noise, k a Gaussian kernel: kernel regression in context";
+    "in_context_network" = InContextNetwork(icl::network::NetworkConfig),
+        "(w_1, a_1), ..., (x_1, y_1), ..., (x_q, 0): what does sum_j a_j tanh(w_j . x) answer after steps of training on the examples?";
     "emulation" = Emulation(emulation::EmulationConfig),
         "what the experiments on emulating algorithms ask: a function, an attention head or a map of it, statistical models";
     "robust_mean" = RobustMean(robust_mean::RobustMeanConfig),

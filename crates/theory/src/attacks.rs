@@ -7,8 +7,8 @@ use crate::{
     construct::{
         Construction, ConstructionConfig, Request,
         activation::{self, Values},
-        formula, in_context_gd, interpreter, kernel_ridge, max_affine, prefix, program, relu_network, seq2seq,
-        truncated_linear, truncated_linear_heads,
+        formula, in_context_gd, interpreter, kernel_ridge, max_affine, network_descent, prefix, program, relu_network,
+        seq2seq, truncated_linear, truncated_linear_heads,
     },
     interpolation::Mode,
     refusal::Refusal,
@@ -164,9 +164,18 @@ impl Parts {
             ridge: 0.1 * (seed % 2) as f64,
             ..Default::default()
         };
+        let network = network_descent::Config {
+            points: n,
+            d: d.min(2),
+            units: few,
+            steps: 1 + few % 3,
+            rate: 0.02 * (1 + seed % 2) as f64,
+            ..Default::default()
+        };
         vec![
             (ConstructionConfig::Interpreter(interpreter), ANY),
             (ConstructionConfig::KernelRidge(kernel), ANY),
+            (ConstructionConfig::NetworkDescent(network), ANY),
             (relu(relu_network::Form::T2, None, None), 0.05),
             (ConstructionConfig::ReluNetwork(causal), 0.05),
             (relu(relu_network::Form::T1, Some(many), Some(few)), ANY),

@@ -12,7 +12,8 @@ use crate::{
     cells::Attention,
     construct::{
         Construction, ConstructionConfig, Request, activation, formula, in_context_gd, interpreter, kernel_ridge,
-        max_affine, options::Ends, prefix, relu_network, seq2seq, truncated_linear, truncated_linear_heads,
+        max_affine, network_descent, options::Ends, prefix, relu_network, seq2seq, truncated_linear,
+        truncated_linear_heads,
     },
 };
 
@@ -256,6 +257,13 @@ pub const SUBJECTS: &[Subject] = &[
         target: DESCENT,
         of: Source::Built(|| {
             ConstructionConfig::KernelRidge(kernel_ridge::Config { points: 8, d: 2, steps: 3, ..Default::default() })
+        }),
+    },
+    Subject {
+        id: "network-descent",
+        target: DESCENT,
+        of: Source::Built(|| {
+            ConstructionConfig::NetworkDescent(network_descent::Config { points: 8, ..Default::default() })
         }),
     },
 ];

@@ -24,6 +24,7 @@ const EACH: &[(&str, f64)] = &[
     (r#"{"in-context-gd": {"points": 5, "d": 2, "steps": 1, "loss": "logistic", "lasso": 0.02}}"#, 0.05),
     (r#"{"interpreter": {"points": 3, "d": 2, "steps": 1, "intervals": 32}}"#, 0.05),
     (r#"{"kernel-ridge": {"points": 6, "d": 2, "steps": 3, "rate": 0.2}}"#, 1e-3),
+    (r#"{"network-descent": {"points": 4, "d": 2, "units": 2, "steps": 1}}"#, 1e-2),
     (r#"{"max-affine": {"function": ["sin(2*PI*x1)*x2"]}}"#, 0.1),
     (r#"{"prefix": {"function": ["abs(x1)", "x1*x2"], "d_in": 2}}"#, 0.1),
 ];

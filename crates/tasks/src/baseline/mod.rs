@@ -26,6 +26,7 @@ pub mod n_gram;
 pub mod nearest_example;
 pub mod nearest_picture;
 pub mod neighbours;
+pub mod network_descent;
 pub mod per_position;
 pub mod regression_tree;
 pub mod ridge;

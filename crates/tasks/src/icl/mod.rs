@@ -1,5 +1,5 @@
 //! Learning from the examples of one prompt. One file per family of hidden functions; all share the keys in [`config`]
-//! and the layout in [`alternating`](crate::prompt::alternating), and [`family`] makes them tasks. [`regression`], [`algorithm`] and [`kernel`] show an example per row.
+//! and the layout in [`alternating`](crate::prompt::alternating), and [`family`] makes them tasks. [`regression`], [`algorithm`], [`kernel`] and [`network`] show an example per row.
 
 pub mod algorithm;
 pub mod config;
@@ -8,6 +8,7 @@ pub mod family;
 pub mod kernel;
 pub mod linear;
 pub mod logistic;
+pub mod network;
 pub mod quadratic;
 pub mod regression;
 pub mod relu;

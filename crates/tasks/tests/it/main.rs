@@ -15,6 +15,7 @@ mod image;
 mod kernel;
 mod language;
 mod limits;
+mod network;
 mod program;
 mod proteins;
 mod recall;

@@ -10,6 +10,7 @@ pub mod in_context_gd;
 pub mod interpreter;
 pub mod kernel_ridge;
 pub mod max_affine;
+pub mod network_descent;
 pub mod options;
 pub mod prefix;
 pub mod program;
@@ -39,6 +40,7 @@ use in_context_gd::InContextGd;
 use interpreter::Interpreter;
 use kernel_ridge::KernelRidge;
 use max_affine::MaxAffine;
+use network_descent::NetworkDescent;
 use options::{File, Given, Options, Planned};
 use prefix::Prefix;
 use program::{GroundTruth, Program};
@@ -95,6 +97,8 @@ constructions! {
         "the algorithm in the prompt, in one frozen network: squares, ridge, Lasso, logistic, Huber, as tables of their slopes and steps";
     KernelRidge(kernel_ridge::Config),
         "k steps of Richardson's iteration for kernel ridge regression on the examples in a prompt: attention is the kernel";
+    NetworkDescent(network_descent::Config),
+        "k steps of gradient descent of a network with a hidden layer, which the prompt holds beside examples: two layers a step";
     MaxAffine(max_affine::Config),
         "one head: the value of the cell that the largest of affine scores picks, error L sqrt(d) / (2 G)";
     Prefix(prefix::Config),

@@ -10,6 +10,7 @@ mod in_context_gd;
 mod interpreter;
 mod kernel_ridge;
 mod max_affine;
+mod network_descent;
 mod prefix;
 mod program;
 mod relu_network;
