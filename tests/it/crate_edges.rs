@@ -11,7 +11,7 @@ use std::{
 use serde_json::Value;
 
 /// Crates that each crate may depend on. The root package, `headway`, is the command line.
-const ALLOWED: [(&str, &[&str]); 15] = [
+const ALLOWED: [(&str, &[&str]); 16] = [
     (
         "headway",
         &[
@@ -20,6 +20,7 @@ const ALLOWED: [(&str, &[&str]); 15] = [
             "headway-inspect",
             "headway-trainer",
             "headway-theory",
+            "headway-bounds",
             "headway-exchange",
             "headway-draw",
             "headway-plain",
@@ -35,6 +36,7 @@ const ALLOWED: [(&str, &[&str]); 15] = [
             "headway-inspect",
             "headway-trainer",
             "headway-theory",
+            "headway-bounds",
             "headway-draw",
             "headway-plain",
             "headway-model",
@@ -45,6 +47,7 @@ const ALLOWED: [(&str, &[&str]); 15] = [
     ("headway-inspect", &["headway-trainer", "headway-plain", "headway-model", "headway-tasks"]),
     ("headway-trainer", &["headway-kernels", "headway-model", "headway-tasks", "headway-exchange", "headway-keys"]),
     ("headway-theory", &["headway-model", "headway-plain", "headway-tasks"]),
+    ("headway-bounds", &["headway-theory", "headway-model", "headway-plain", "headway-tasks"]),
     ("headway-exchange", &["headway-model"]),
     ("headway-draw", &[]),
     ("headway-plain", &[]),

@@ -5,13 +5,11 @@ use std::{
     time::{Duration, Instant},
 };
 
+use headway_bounds::accuracy::{MOST_OPERATIONS, MOST_WORDS, Strategy, Tables, prove, try_all};
 use headway_inspect::{LoadedModel, function_of_vectors};
 use headway_model::weights;
 use headway_report::{PageDir, accuracy};
-use headway_theory::{
-    Refusal,
-    accuracy::{MOST_OPERATIONS, MOST_WORDS, Strategy, Tables, prove, try_all},
-};
+use headway_theory::Refusal;
 use headway_trainer::{device::OpenDevice, digest::digest, evaluate};
 
 use crate::{args::Certify, error::Error, output, tables};

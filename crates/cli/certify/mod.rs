@@ -9,14 +9,12 @@ use std::{
     time::{Duration, Instant},
 };
 
+use headway_bounds::supremum::{Arithmetic, Choice, End, Inputs, Limit, Progress, Question, State, search};
 use headway_inspect::{LoadedModel, function, open};
 use headway_model::{Precision, weights};
 use headway_report::{PageDir, supremum};
 use headway_tasks::{Boxes, TaskConfig};
-use headway_theory::{
-    Refusal, Target,
-    supremum::{Arithmetic, Choice, End, Inputs, Limit, Progress, Question, State, search},
-};
+use headway_theory::{Refusal, Target};
 use headway_trainer::{Interrupter, bounded_read, build, digest::digest, experiment::Worst, json, provenance::Status};
 
 use crate::{args::Certify, device, error::Error, output, output::number, signals};

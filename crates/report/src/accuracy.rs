@@ -1,8 +1,8 @@
 //! The page about an accuracy that is proved: what each strategy proves, and what it costs.
 
+use headway_bounds::accuracy::Proved;
 use headway_draw::{Figure, Series, Style, number};
 use headway_inspect::Provenance;
-use headway_theory::accuracy::Proved;
 use serde_json::json;
 
 use super::{Builder, Page, Table};
@@ -83,7 +83,7 @@ const RESTS_ON: &str = "Bounds are about the function of the weights in real num
                         python/check_bound.py, which tries every word anew.";
 
 fn name(proved: &Proved) -> &'static str {
-    proved.strategy.map_or("every word", headway_theory::accuracy::Strategy::name)
+    proved.strategy.map_or("every word", headway_bounds::accuracy::Strategy::name)
 }
 
 /// Four digits, rounded down: 1 is 100 % alone.
@@ -94,7 +94,7 @@ fn percent(share: f64) -> String {
 fn table(all: &[Proved]) -> Table {
     let header = ["strategy", "accuracy", "words", "of", "multiplications", "seconds", "what it does"];
     let row = |proved: &Proved| {
-        let what = proved.strategy.map_or("runs the model on each", headway_theory::accuracy::Strategy::summary);
+        let what = proved.strategy.map_or("runs the model on each", headway_bounds::accuracy::Strategy::summary);
         vec![
             Some(name(proved).to_owned()),
             Some(format!("{}{}", if proved.strategy.is_some() { ">= " } else { "" }, percent(proved.accuracy()))),

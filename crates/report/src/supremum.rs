@@ -1,8 +1,8 @@
 //! The page about the largest error of a network over a box: a bound above it and a point that attains one below.
 
+use headway_bounds::supremum::{Arithmetic, End, Moment, State, rests_on};
 use headway_draw::{Figure, Series, Style, number};
 use headway_inspect::Provenance;
-use headway_theory::supremum::{Arithmetic, End, Moment, State, rests_on};
 use serde_json::json;
 
 use super::{Builder, Page, Table, Write, exact};

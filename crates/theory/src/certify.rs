@@ -464,17 +464,17 @@ impl Construction {
     fn miss(&self, found: &[f64], wanted: &[f64]) -> Miss {
         let d_out = self.network.d_out;
         let scored = (0..wanted.len()).filter(|at| self.is_scored(at / d_out));
-        let misses = scored.map(|at| {
+        let error = |at: usize| {
             let error = (found[at] - wanted[at]).abs();
-            Miss { error: if error.is_nan() { f64::INFINITY } else { error }, power: 0.0, at, found: found[at] }
-        });
+            if error.is_nan() { f64::INFINITY } else { error }
+        };
+        let misses = scored.map(|at| Miss { error: error(at), power: 0.0, at, found: found[at] });
         let none = Miss { error: 0.0, power: 0.0, at: 0, found: 0.0 };
         let worst = misses.max_by(|a, b| a.error.total_cmp(&b.error)).unwrap_or(none);
         let power = self.norm.map_or(0.0, |p| {
-            let errors = found.chunks(d_out).zip(wanted.chunks(d_out)).map(|(found, wanted)| {
-                found.iter().zip(wanted).map(|(found, wanted)| (found - wanted).abs()).fold(0.0, f64::max).powf(p)
-            });
-            errors.sum::<f64>() / (wanted.len() / d_out) as f64
+            let positions = wanted.len() / d_out;
+            let largest = |i: usize| (i * d_out..(i + 1) * d_out).map(error).fold(0.0, f64::max);
+            (0..positions).map(|i| largest(i).powf(p)).sum::<f64>() / positions as f64
         });
         Miss { power, ..worst }
     }

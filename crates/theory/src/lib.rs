@@ -5,7 +5,6 @@
     reason = "formulas have their letters, and an option that is given or not reads best as a match"
 )]
 
-pub mod accuracy;
 mod assemble;
 pub mod attacks;
 mod bound;
@@ -26,7 +25,6 @@ mod schedule;
 pub mod sizes;
 pub mod smoothness;
 mod space;
-pub mod supremum;
 mod target;
 mod words;
 

@@ -547,7 +547,8 @@ mod in_context {
         for (task, _) in headway_tasks::TASKS {
             let lab = Lab::with(&format!("[task.{task}]\n[data.fresh]\ntest = 3\n[train]\nbatch_size = 2\n{SMALL}"));
             let words = ["analyze", "in-context", "experiment.toml", "--device", "cpu", "--sequences", "2"];
-            let suits = (task.starts_with("icl_") && *task != "icl_logistic") || *task == "in_context_regression";
+            let suits = (task.starts_with("icl_") && *task != "icl_logistic")
+                || ["in_context_regression", "in_context_kernel"].contains(task);
             if suits {
                 lab.headway(&words).succeed();
             } else if lab.headway(&["check", "experiment.toml"]).run().status.success() {

@@ -3,7 +3,7 @@
 use headway_tasks::{Interval, Jet, Order};
 
 use super::{MOST_FREE, form::Form};
-use crate::refusal::Refusal;
+use headway_theory::Refusal;
 
 /// The input numbers of a sequence `[seq_len, d_in]`, row by row.
 #[derive(Clone, Debug, PartialEq)]

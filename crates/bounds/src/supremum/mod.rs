@@ -25,8 +25,8 @@ pub use form::Arithmetic;
 pub use inputs::{Choice, Inputs};
 pub use search::{End, Limit, Moment, Progress, State, search};
 
-use crate::target::Enclosure;
 use form::{Form, UP, radius};
+use headway_theory::Enclosure;
 
 /// Largest number of input numbers that may vary.
 pub const MOST_FREE: usize = 3;

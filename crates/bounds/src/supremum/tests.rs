@@ -20,7 +20,7 @@ use super::{
     search,
     search::uphill,
 };
-use crate::target::Target;
+use headway_theory::Target;
 
 /// A rule from an interval to those of a function and its two derivatives.
 type Enclosure = fn(Interval) -> [Interval; 3];

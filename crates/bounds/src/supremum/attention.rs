@@ -15,7 +15,7 @@
 use headway_tasks::Interval;
 
 use super::form::{Arithmetic, Form, Quadratic, UP, bulge};
-use crate::prove::mixture::{EXP_ROUNDINGS, range_of_mixture};
+use headway_theory::prove::mixture::{EXP_ROUNDINGS, range_of_mixture};
 
 /// Half a unit in the last place of 1 in double precision.
 const U64: f64 = f64::EPSILON / 2.0;
