@@ -451,15 +451,24 @@ impl Grid {
         (noise, F32_ROUNDOFF * (size + 3.0 * token))
     }
 
+    /// Centre of cell j of an axis, relative to m in units of h: an integer or a half-integer.
+    fn place(&self, per_axis: usize, j: usize) -> f64 {
+        j as f64 - self.padding() as f64 + 0.5 - per_axis as f64 / 2.0
+    }
+
+    /// Centre of cell j of an axis.
+    fn centre(&self, whole: &MaxAffine, per_axis: usize, j: usize) -> f64 {
+        let h = (whole.high - whole.low) / per_axis as f64;
+        f64::midpoint(whole.low, whole.high) + h * self.place(per_axis, j)
+    }
+
     fn write(&self, whole: &MaxAffine, per_axis: usize, bounds: (Bound, Bound)) -> Result<Construction, Refusal> {
         let MaxAffine { seq_len, low, high, attention, .. } = *whole;
         let (c, d, padding) = (self.mode.sharpness(), self.d_in, self.padding());
         let (h, m) = ((high - low) / per_axis as f64, f64::midpoint(low, high));
         let side = per_axis + 2 * padding;
-        // Centres relative to m in units of h: integers or half-integers.
-        let place = |j: usize| j as f64 - padding as f64 + 0.5 - per_axis as f64 / 2.0;
         let centres: Vec<Vec<f64>> = (0..side.pow(d as u32))
-            .map(|k| (0..d).map(|axis| place(k / side.pow(axis as u32) % side)).collect())
+            .map(|k| (0..d).map(|axis| self.place(per_axis, k / side.pow(axis as u32) % side)).collect())
             .collect();
         let values: Vec<Vec<f64>> = centres
             .iter()

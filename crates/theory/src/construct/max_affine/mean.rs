@@ -119,27 +119,31 @@ impl Grid {
         let (padding, side) = (self.padding(), per_axis + 2 * self.padding());
         let h = (whole.high - whole.low) / per_axis as f64;
         let start = whole.low - padding as f64 * h;
-        // Wider than rounding needs.
+        let end = whole.high + padding as f64 * h;
+        // Wider than rounding needs, but no wider than where inputs are and values are taken.
         let hair = 1e-12 * h * side as f64;
+        let within = |low: f64| Interval::new((low - hair).max(start), (low + h + hair).min(end));
         let place = |cell: usize, axis: usize| cell / side.pow(axis as u32) % side;
         let look = |cell: usize| {
-            let low: Vec<f64> = (0..d).map(|axis| start + h * place(cell, axis) as f64).collect();
-            let sides: Vec<Interval> = low.iter().map(|low| Interval::new(low - hair, low + h + hair)).collect();
+            let low_ends: Vec<f64> = (0..d).map(|axis| start + h * place(cell, axis) as f64).collect();
+            let sides: Vec<Interval> = low_ends.iter().map(|low| within(*low)).collect();
             let over = enclosure(&Jet::variables(&sides, Order::First));
             let (low, high) = over.iter().map(|jet| (jet.value.low, jet.value.high)).unzip();
-            let centre: Vec<f64> = sides.iter().map(|side| side.middle()).collect();
+            // To the last bit where weights have it: f may jump there.
+            let centre: Vec<f64> = (0..d).map(|axis| self.centre(whole, per_axis, place(cell, axis))).collect();
             Cell { low, high, value: (self.function.function)(&centre) }
         };
         let cells: Vec<Cell> = (0..side.pow(d as u32)).into_par_iter().map(look).collect();
+        let known = |cell: &Cell| cell.low.iter().chain(&cell.high).all(|end| end.is_finite());
+        if !cells.iter().all(known) {
+            return Known { error: f64::INFINITY, range: f64::INFINITY, largest: f64::INFINITY };
+        }
         let (mut range, mut largest) = (0.0_f64, 0.0_f64);
         for o in 0..cells.first().map_or(0, |cell| cell.low.len()) {
             let low = cells.iter().map(|cell| cell.low[o]).fold(f64::INFINITY, f64::min);
             let high = cells.iter().map(|cell| cell.high[o]).fold(f64::NEG_INFINITY, f64::max);
             range = range.max(high - low);
             largest = largest.max(low.abs()).max(high.abs());
-        }
-        if !range.is_finite() {
-            return Known { error: f64::INFINITY, range, largest };
         }
         let reach = self.reach();
         // Away from the ends of an axis all cells are alike.
