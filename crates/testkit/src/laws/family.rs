@@ -4,7 +4,7 @@
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use headway_model::{
-    Family, Input, InputDims, IoDims, Kept, Law, LayerShape, Model, ModelConfig, Replacement, Shape,
+    Family, Input, InputDims, IoDims, Kept, Law, LayerRows, LayerShape, Model, ModelConfig, Replacement, Shape,
     adapter::{Adapter, PrefixConfig, PromptConfig},
     parameters::{Key, matches},
     plain::{NoPlainForm, Parameters},
@@ -197,7 +197,8 @@ pub fn a_trace_shows_the_forward_pass(config: &ModelConfig, dims: &IoDims) {
             let Shape { embedded: [rows, width], layers, .. } = config.shape(dims);
             assert_eq!(trace.embedded.dims(), [BATCH, rows, width], "{label}");
             assert_eq!(trace.layers.len(), layers.len(), "{label}");
-            for (layer, shape) in trace.layers.into_iter().zip(layers) {
+            let rows_of = config.family().layer_rows(dims);
+            for ((layer, shape), rows_of) in trace.layers.into_iter().zip(layers).zip(rows_of) {
                 let LayerShape { n_heads, q_len: queries, k_len: keys, state: [rows, width] } = shape;
                 assert_eq!(layer.hidden.dims(), [BATCH, rows, width], "{label}");
                 assert_eq!(layer.pattern.dims(), [BATCH, n_heads, queries, keys], "{label}");
@@ -207,11 +208,13 @@ pub fn a_trace_shows_the_forward_pass(config: &ModelConfig, dims: &IoDims) {
                     let sums: Vec<f32> = pattern.chunks_exact(keys).map(|row| row.iter().sum()).collect();
                     assert_close(&label, &sums, &vec![1.0; sums.len()], on.tolerance);
                 }
-                // A causal network has a mask; other networks that see no later positions have learned rows as keys.
+                // Rows behind those that are read belong to no position, and everybody may see them.
                 if config.family().causal_key().is_some() {
-                    let future = |at: usize| at % keys > at / keys % queries;
+                    let LayerRows { rows, first_key, read, .. } = rows_of;
+                    let future = |at: usize| (at / keys % queries + 1..read).contains(&(first_key + at % keys));
                     let sees_future = pattern.iter().enumerate().any(|(at, weight)| future(at) && *weight != 0.0);
-                    assert_eq!(sees_future, config.sees_ahead(dims), "{label}");
+                    assert!(!sees_future || config.sees_ahead(dims), "{label} sees what its mask hides");
+                    assert!(sees_future || !config.sees_ahead(dims) || read < rows, "{label} sees no later row");
                 }
             }
         }
