@@ -118,7 +118,7 @@ fn the_largest_error_of_a_trained_network_lies_between_both_bounds() {
     ] {
         let mut claim: Value = serde_json::from_str(&lab.read(file)).unwrap();
         claim.as_object_mut().unwrap().extend(changes.as_object().unwrap().clone());
-        lab.write(file, &claim.to_string());
+        lab.write(file, claim.to_string());
     }
     let (code, said) = check(&lab.path("bound"), None);
     assert!(code == Some(1) && said.contains("FAIL the bound is wrong: "), "{said}");
@@ -139,7 +139,7 @@ fn an_accuracy_is_found_again() {
     }
     let (code, said) = check(&lab.path("proved"), None);
     assert!(code == Some(0) && said.lines().filter(|line| line.starts_with("ok ")).count() == 4, "{said}");
-    lab.write("proved/results.json", &lab.read("proved/results.json").replace("\"words\"", "\"w\""));
+    lab.write("proved/results.json", lab.read("proved/results.json").replace("\"words\"", "\"w\""));
     assert_eq!(check(&lab.path("proved"), None).0, Some(1));
 }
 

@@ -65,7 +65,9 @@ impl Places {
             at[position].push(Some(j));
         }
         let columns = at.iter().map(Vec::len).max().unwrap_or(0).max(1);
-        at.iter_mut().for_each(|row| row.resize(columns, None));
+        for row in &mut at {
+            row.resize(columns, None);
+        }
         Ok(Self { at })
     }
 

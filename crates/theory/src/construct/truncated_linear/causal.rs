@@ -131,7 +131,7 @@ impl TruncatedLinear {
         let z = Space::new(&[("u", 1), ("one", 1), ("anchor", 1), ("square", 1)]);
         let mut map = InputMap::token_wise(1, n + intervals + 1, z.width());
         map.linear.weight_mut()[(0, z.at("u"))] = 1.0;
-        for row in 0..n + intervals + 1 {
+        for row in 0..=n + intervals {
             let (anchor, square) = match row.checked_sub(n) {
                 Some(k) => (anchors.at(k) - m, (anchors.at(k) - m).powi(2)),
                 // The best anchor's score is at least −β (b − a)²/4.
