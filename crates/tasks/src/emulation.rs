@@ -72,12 +72,6 @@ impl EmulationConfig {
             Emulated::Statistics => 2 * self.d,
         }
     }
-
-    fn bad_noise(&self) -> Option<TaskError> {
-        let good = (self.noise as f32).is_finite() && self.noise >= 0.0;
-        let problem = || format!("{} must be finite and not negative; 0 is no noise", self.noise);
-        (!good).then(|| TaskError::Key { key: "noise", problem: problem() })
-    }
 }
 
 impl TaskSpec for EmulationConfig {
@@ -95,7 +89,7 @@ impl TaskSpec for EmulationConfig {
         let few = sizes.into_iter().filter_map(|(key, size)| TaskError::below(key, size, 1));
         let many = sizes.into_iter().filter_map(|(key, size)| TaskError::above(key, size, LARGEST));
         let overflow = TaskError::squares_overflow("noise", self.noise.powi(2));
-        few.chain(many).chain(self.bad_noise().or(overflow)).collect()
+        few.chain(many).chain(TaskError::negative("noise", self.noise, "no noise").or(overflow)).collect()
     }
 
     fn open(&self, _: &Files, rng: &mut SampleRng) -> Result<Box<dyn Task>, TaskError> {

@@ -51,6 +51,13 @@ impl TaskError {
         (!good).then(|| Self::Key { key, problem: format!("{value} must be finite and above 0") })
     }
 
+    /// An error if the number is negative, or not finite in single precision; `nothing` is what 0 means.
+    pub fn negative(key: &'static str, value: f64, nothing: &str) -> Option<Self> {
+        let good = (value as f32).is_finite() && value >= 0.0;
+        let problem = || format!("{value} must be finite and not negative; 0 is {nothing}");
+        (!good).then(|| Self::Key { key, problem: problem() })
+    }
+
     /// An error if the squared error of targets with this mean square would overflow single precision, in which losses
     /// are computed.
     pub fn squares_overflow(key: &'static str, mean_square: f64) -> Option<Self> {

@@ -92,14 +92,6 @@ impl KernelConfig {
         let Iteration { steps, rate, ridge } = self.richardson;
         Richardson { kernel: self.kernel(), ridge, steps, rate }
     }
-
-    fn negative(key: &'static str, value: f64, nothing: &str) -> Option<TaskError> {
-        let good = (value as f32).is_finite() && value >= 0.0;
-        (!good).then(|| TaskError::Key {
-            key,
-            problem: format!("{value} must be finite and not negative; 0 is {nothing}"),
-        })
-    }
 }
 
 impl TaskSpec for KernelConfig {
@@ -113,13 +105,13 @@ impl TaskSpec for KernelConfig {
             TaskError::below("n_points", self.n_points, 1),
             TaskError::below("centres", self.centres, 1),
             TaskError::not_positive("bandwidth", self.bandwidth),
-            Self::negative("noise", self.noise, "no noise"),
+            TaskError::negative("noise", self.noise, "no noise"),
             TaskError::bad_distribution("input", &self.input),
             TaskError::bad_distribution("weights", &self.weights),
             TaskError::below("richardson.steps", self.richardson.steps, 1),
             TaskError::above("richardson.steps", self.richardson.steps, MOST_STEPS),
             TaskError::not_positive("richardson.rate", self.richardson.rate),
-            Self::negative("richardson.ridge", self.richardson.ridge, "no penalty"),
+            TaskError::negative("richardson.ridge", self.richardson.ridge, "no penalty"),
         ];
         let mut problems: Vec<TaskError> = problems.into_iter().flatten().collect();
         if problems.is_empty() {

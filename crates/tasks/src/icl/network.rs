@@ -69,12 +69,6 @@ impl NetworkConfig {
         let Self { units, steps, rate, .. } = *self;
         NetworkDescent { units, steps, rate }
     }
-
-    fn bad_noise(&self) -> Option<TaskError> {
-        let good = (self.noise as f32).is_finite() && self.noise >= 0.0;
-        let problem = || format!("{} must be finite and not negative; 0 is no noise", self.noise);
-        (!good).then(|| TaskError::Key { key: "noise", problem: problem() })
-    }
 }
 
 impl TaskSpec for NetworkConfig {
@@ -91,7 +85,7 @@ impl TaskSpec for NetworkConfig {
             TaskError::below("steps", self.steps, 1),
             TaskError::above("steps", self.steps, MOST_STEPS),
             TaskError::not_positive("rate", self.rate),
-            self.bad_noise(),
+            TaskError::negative("noise", self.noise, "no noise"),
             TaskError::bad_distribution("input", &self.input),
             TaskError::bad_distribution("weights", &self.weights),
             TaskError::bad_distribution("outputs", &self.outputs),

@@ -111,12 +111,6 @@ impl RegressionConfig {
     fn lambda(&self) -> f64 {
         self.noise.powi(2) / self.weights.moment(2)
     }
-
-    fn bad_noise(&self) -> Option<TaskError> {
-        let good = (self.noise as f32).is_finite() && self.noise >= 0.0;
-        let problem = || format!("{} must be finite and not negative; 0 is no noise", self.noise);
-        (!good).then(|| TaskError::Key { key: "noise", problem: problem() })
-    }
 }
 
 impl TaskSpec for RegressionConfig {
@@ -128,7 +122,7 @@ impl TaskSpec for RegressionConfig {
         let problems = [
             TaskError::below("d", self.d, 1),
             TaskError::below("n_points", self.n_points, 1),
-            self.bad_noise(),
+            TaskError::negative("noise", self.noise, "no noise"),
             TaskError::bad_distribution("input", &self.input),
             TaskError::bad_distribution("weights", &self.weights),
             TaskError::below("gradient_descent.steps", self.gradient_descent.steps, 1),

@@ -179,11 +179,10 @@ impl TaskSpec for AlgorithmsConfig {
             |key: &'static str, is_wrong: bool, problem: String| is_wrong.then_some(TaskError::Key { key, problem });
         let [fewest, most] = INTERVALS;
         let odd = format!("{} must be even, so that an anchor stands at 0", self.intervals);
-        let noise = format!("{} must be finite and not negative; 0 is no noise", self.noise);
         [
             TaskError::below("d", self.d, 1),
             TaskError::below("n_points", self.n_points, 1),
-            key("noise", !((self.noise as f32).is_finite() && self.noise >= 0.0), noise),
+            TaskError::negative("noise", self.noise, "no noise"),
             TaskError::bad_distribution("input", &self.input),
             TaskError::bad_distribution("weights", &self.weights),
             key("algorithms", self.algorithms.is_empty(), "names no algorithm; name one at least".to_owned()),
