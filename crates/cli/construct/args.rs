@@ -651,7 +651,7 @@ pub struct MaxAffine {
     pub per_axis: Option<usize>,
     /// Bound the error in the mean, (E |error|^P)^(1/P) with x uniform between --low and --high, for functions that jump. Default: bound the largest
     /// error.
-    #[arg(long, value_name = "P", conflicts_with_all = ["cells", "lipschitz", "curvature"])]
+    #[arg(long, value_name = "P", conflicts_with_all = ["cells", "lipschitz", "curvature", "prove"])]
     pub norm: Option<f64>,
     /// Number of padding cells beyond every face. Default: 3 for smooth, else none.
     #[arg(long, value_name = "N")]
