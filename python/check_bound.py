@@ -31,7 +31,7 @@ import bound_network
 import bound_target
 import headway_reference as reference
 from bound_models import Rules
-from proof_formulas import INF, Problem, check
+from proof_formulas import INF, Problem, check, told
 
 DEEPEST, CHUNK, EVERY = 60, 256, 10.0  # halvings of a part at most; parts that are bounded together; seconds between two lines about progress
 MOST = 1 << 22  # parts, or words, that are looked at
@@ -214,7 +214,9 @@ def main():
     except Problem as problem:
         sys.exit(f"FAIL {problem}")
     except (OSError, KeyError, ValueError, IndexError, TypeError, RecursionError, reference.CheckpointError) as problem:
-        sys.exit(f"error: {args.bound}: {problem!r}")
+        sys.exit(told(args.bound, problem))
+    except KeyboardInterrupt:
+        sys.exit(130)
 
 
 if __name__ == "__main__":

@@ -46,6 +46,7 @@ from certificate_bounds import SLACK, bound_of
 from certificate_folder import ROUNDOFF, Folder, Problem, check, check_points, check_texts, misses_of_samples, target, target_of_weights
 from certificate_interpreter import Interpreter
 from certificate_rounding import check_rounding
+from proof_formulas import told
 
 
 def verify(path):
@@ -148,8 +149,10 @@ def main():
         print("\n".join(verify(args.checkpoint)))
     except (Problem, check_proof.Problem) as problem:
         sys.exit(f"FAIL {problem}")
-    except (OSError, KeyError, ValueError, formulas.FormulaError, reference.CheckpointError, reference.InputError) as problem:
-        sys.exit(f"error: {args.checkpoint}: {problem!r}")
+    except (OSError, KeyError, ValueError, TypeError, formulas.FormulaError, reference.CheckpointError, reference.InputError) as problem:
+        sys.exit(told(args.checkpoint, problem))
+    except KeyboardInterrupt:
+        sys.exit(130)
 
 
 if __name__ == "__main__":

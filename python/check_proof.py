@@ -17,10 +17,13 @@ from pathlib import Path
 
 import numpy as np
 
-import proof_chains
-from proof_formulas import ONE, ZERO, I, Problem, check, constants, formula, parse, table
-from proof_mixtures import INF, U32, File, U, Weights, mixture
+from bound_target import numbers_of
+from proof_chains import Steps, in_context_gd
+from proof_formulas import ZERO, I, Problem, check, constants, formula, parse, table, told
+from proof_mixtures import File, U, Weights, errors
+from proof_units import relu_network
 
+CHAINS = {"relu_network": relu_network, "in_context_regression": in_context_gd}
 DEEPEST, CHUNK = 12, 128  # how often a box may be halved here; boxes that are bounded together, which leave out the same keys
 
 
@@ -66,42 +69,25 @@ class Question:
         tree = parse(f"min(max(x1 + ({centre!r}), {low!r}), {high!r})")
         self.d, self.target = 1, lambda jets: iter([formula(tree, constants(1) | {"x1": jets[0]})])
         if weights.layer["map"] == "token_wise" or linear[:, 1:].any():
-            self.heads, *ends = weights.heads_of_forms(task.get("given"), centre, reach)
+            self.heads, *ends = weights.heads_of_forms(task["given"], centre, reach)
             self.low, self.high = (np.array([end]) for end in ends)
             return
         check((weights.constant[:n, 1] == weights.constant[0, 1]).all(), "positions compute different functions")
         size = np.abs(linear[:n, 0]).sum(-1) * reach * (1 + 1e-12) + 1e-12
         form = weights.constant[:n, 0]
-        if "given" in task:
-            w = np.zeros((n, n, weights.d_in))
-            w[np.arange(n), np.arange(n)] = task["given"]["weights"]
-            self.shift = (np.abs(linear[:n, 0] - w.reshape(n, -1)).sum(-1) * reach + np.abs(form - (np.array(task["given"]["offsets"]) - centre))).max()
-            self.shift = self.shift * (1 + 1e-12) + 4 * U * (np.abs(form) + size).max()
+        w = np.zeros((n, n, weights.d_in))
+        w[np.arange(n), np.arange(n)] = task["given"]["weights"]
+        self.shift = (np.abs(linear[:n, 0] - w.reshape(n, -1)).sum(-1) * reach + np.abs(form - (np.array(task["given"]["offsets"]) - centre))).max()
+        self.shift = self.shift * (1 + 1e-12) + 4 * U * (np.abs(form) + size).max()
         self.low, self.high = np.array([(form - size).min()]), np.array([(form + size).max()])
         noise = (weights.error[0][:n, 0] + weights.error[1][:n, 0].sum(-1) * reach).max()
         weights.linear, weights.error = np.zeros((*weights.constant.shape, 1)), tuple(np.zeros_like(e[..., :1] if e.ndim == 3 else e) for e in weights.error)
         weights.linear[0, 0, 0], weights.error[0][0, 0], weights.constant[0, 0] = 1, noise, 0
         self.heads = list(weights.heads(0))
-        self.shift = max(self.shift, 0 if "given" in task else U32 * np.abs(form).max())  # drawn forms are told by the weights, rounded once
 
     def bounds(self, low, high):
         """Bounds on the error in exact arithmetic and on what float32 adds, for boxes [B, d]."""
-        m = (low + high) / 2
-        r = np.nextafter(np.maximum(high - m, m - low), INF)
-        jets = lambda a, b: [(I(a[:, j], b[:, j]), [ONE if i == j else ZERO for i in range(self.d)]) for j in range(self.d)]  # noqa: E731
-        found = [list(mixture(head, low, high)) for head in self.heads]
-        exact, rounding = np.zeros(len(low)), np.zeros(len(low))
-        for at, (over, point) in enumerate(zip(self.target(jets(low, high)), self.target(jets(m, m)), strict=True)):
-            parts = [head[at] for head in found]
-            middle, whole, slopes, extra = parts[0]
-            for more in parts[1:]:
-                middle, whole, slopes, extra = middle + more[0], whole + more[1], [a + b for a, b in zip(slopes, more[2])], extra + more[3]
-            extra = extra + (len(parts) - 1) * U32 * 1.01 * (sum(part[1].size() for part in parts) + extra)
-            bound = (middle - point[0]).size()
-            for j in range(self.d):
-                bound = np.nextafter(bound + np.nextafter((slopes[j] - over[1][j]).size() * r[:, j], INF), INF)
-            exact = np.fmax(exact, np.fmin(np.nan_to_num(bound, nan=INF), (whole - over[0]).size()))
-            rounding = np.maximum(rounding, extra)
+        exact, rounding, _ = errors(self.heads, self.target, low, high)
         return exact + self.shift, rounding
 
 
@@ -123,17 +109,36 @@ def boxes(tree, low, high):
     return np.array([low for low, _ in found]), np.array([high for _, high in found])
 
 
+def with_numbers(task, seed, weights):
+    """The task with the numbers that its seed draws, where none are given."""
+    ((kind, options),) = task.items()
+    n, d_in, d_out = weights.n, weights.d_in, weights.d_out
+    if kind == "truncated_linear":
+        sizes = {"weights": (n, d_in), "offsets": (n,)}
+    elif kind == "relu_network":
+        units, outs = options["d_hidden"], n * d_out
+        sizes = {"weights_in": (units, n * d_in), "bias_in": (units,), "weights_out": (outs, units), "bias_out": (outs,)}
+    else:
+        return task
+    check(options.get("target_scale", 1.0) == 1.0, "the task has another scale than the construction")
+    drawn = numbers_of(options, "given", list(sizes), list(sizes.values()), seed, by_columns=kind == "relu_network")
+    return {kind: options | ({} if "given" in options else {"given": dict(zip(sizes, drawn))})}
+
+
 def verify(path):
     path = Path(path)
     proof, certificate = (json.loads((path / name).read_text(encoding="utf-8")) for name in ("proof.json", "certificate.json"))
-    task = tomllib.loads((path / "train.toml").read_text(encoding="utf-8"))["task"]
+    experiment = tomllib.loads((path / "train.toml").read_text(encoding="utf-8"))
+    task = with_numbers(experiment["task"], experiment["seed"], File(path))
     claims, examined = (proof["bound"], proof["rounding"]), 0
     if "proof" in certificate:
         check(claims == tuple(certificate[key]["value"] for key in ("bound", "rounding")), "the certificate claims something else than its proof")
         check(sum(claims) <= certificate["tolerance"] * (1 + 1e-12), "the proof does not reach the tolerance")
     said = f"error at most {claims[0]:.6g} in exact arithmetic and {claims[1]:.4g} more in float32"
     if "steps" in proof:
-        count = proof_chains.verify(File(path), task, proof["steps"], claims)
+        ((kind, options),) = task.items()
+        check(kind in CHAINS, f"no chain is about the task {kind}")
+        count = CHAINS[kind](File(path), options, Steps(proof["steps"]), claims)
         return f"ok   proof: {said}, by {count} inequalities between exact rationals"
     weights = Weights(path)
     check(sorted(p for part in proof["parts"] for p in part["positions"]) == list(range(weights.n)), "the parts do not name each position once")
@@ -168,7 +173,9 @@ def main():
     except Problem as problem:
         sys.exit(f"FAIL {problem}")
     except (OSError, KeyError, ValueError, IndexError, TypeError) as problem:
-        sys.exit(f"error: {path}: {problem!r}")
+        sys.exit(told(path, problem))
+    except KeyboardInterrupt:
+        sys.exit(130)
 
 
 if __name__ == "__main__":

@@ -65,20 +65,23 @@ class Chains(Folders):
         path.write_text(whole, encoding="utf-8")
 
     def assert_weights_and_task_are_read(self):
-        other, layers = "is not what the construction writes", self.certificate()["sizes"].get("layers", 3)
-        if self.certificate()["construction"] == "relu-network":
-            task = ("high = 1.0", "high = 2.0")
+        other, missing = "is not what the construction writes", "a unit of the task's network is missing"
+        layers = self.certificate()["sizes"].get("layers", 3)
+        if self.certificate()["construction"] == "relu-network" and "p" in self.certificate()["sizes"]:
+            task, damage = self.damage_of_anchors()
+        elif self.certificate()["construction"] == "relu-network":
+            task = ("high = 1.0", "high = 2.0", missing)
             damage = [
-                ({"layers.2.heads.0.output.weight": 1.01}, "the step `S`"),
-                ({"layers.0.heads.0.output.weight": 1.2}, "the step `"),
-                ({"layers.0.heads.0.key.weight": 1.05}, "the step `"),
+                ({"layers.2.heads.0.output.weight": 1.01}, missing),
+                ({"layers.0.heads.0.output.weight": 1.2}, missing),
+                ({"layers.0.heads.0.key.weight": 1.05}, missing),
                 ({"layers.1.heads.0.query.weight": 0.9}, other),
                 ({"layers.1.heads.0.value.weight": 1.1}, other),
                 ({"layers.1.map.position": 1.1}, other),
                 ({"layers.0.heads.0.query.weight": 1.1}, "is not its own label"),
             ]
         else:
-            task = ("noise = 0.03", "noise = 0.04")
+            task = ("noise = 0.03", "noise = 0.04", "the step `")
             steps = [f"layers.{at}.heads.1" for at in range(1, round(layers) - 1)]
             # Scores of another scale, in queries and outputs alike.
             delta = {f"{step}.query.weight": 1.01 for step in steps} | {f"{step}.output.weight": 1 / 1.01 for step in steps}
@@ -106,5 +109,28 @@ class Chains(Folders):
                 self.assert_refused(words)
                 (self.place / "model.safetensors").write_bytes(whole)
         path = self.place / "train.toml"
-        path.write_text(path.read_text(encoding="utf-8").replace(*task), encoding="utf-8")
-        self.assert_refused("the step `")
+        old, new, words = task
+        path.write_text(path.read_text(encoding="utf-8").replace(old, new), encoding="utf-8")
+        self.assert_refused(words)
+
+    def damage_of_anchors(self):
+        """Forms t1, whose network a file gave, and s, whose network a seed drew."""
+        missing = "a unit of the task's network is missing"
+        if "H" in self.certificate()["sizes"]:
+            return ("weights_in = [[", "weights_in = [[-", missing), [
+                ({"layers.1.heads.0.output.weight": 1.01}, missing),
+                ({"layers.0.map.project.weight": 1 + 1e-5}, missing),
+                ({"layers.0.heads.0.query.weight": 1.05}, "the step `unit`"),
+                ({"layers.0.heads.0.value.weight": 1.05}, "the step `unit`"),
+                ({"layers.0.map.project.bias": 1.1}, "a query reads something else"),
+                ({"layers.1.heads.0.query.weight": 1.1}, "is not its own label"),
+            ]  # fmt: skip
+        return ("high = 1.0", "high = 2.0", missing), [
+            ({"readout.project.weight": 1.01}, missing),
+            ({"readout.project.bias": 1.01}, "the network has more than"),
+            ({"readout.softmax.scores.weight": 1.05}, "the step `unit`"),
+            ({"readout.softmax.scores.bias": 0.95}, "the step `unit`"),
+            ({"readout.softmax.values.weight": 1.05}, "the step `unit`"),
+            ({"layers.0.heads.0.key.weight": 1.05}, missing),
+            ({"layers.0.heads.0.query.weight": 1.1}, "is not its own label"),
+        ]

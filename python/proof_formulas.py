@@ -22,6 +22,14 @@ def check(condition, message):
         raise Problem(message)
 
 
+def told(path, problem):
+    """An error that a folder's files cause, in words."""
+    if isinstance(problem, OSError):
+        return f"error: {problem.filename or path}: {problem.strerror or problem}"
+    said = f"{problem} is missing" if isinstance(problem, KeyError) else f"{problem} ({type(problem).__name__})"
+    return f"error: {path}: a file is not as `headway` writes it: {said}"
+
+
 # Elementary functions: (value, bound on its error). Horner's rule with n coefficients is off by at most 2 n u Σ |c_i| |r|^i.
 def exp(x):
     x = np.clip(x, -2000, 2000)

@@ -8,7 +8,7 @@ import json
 
 import numpy as np
 
-from proof_formulas import I, check, exp
+from proof_formulas import ONE, ZERO, I, check, exp
 
 U, U32, FELT, INF = 2.0**-53, 2.0**-24, 2.0**-30, np.inf
 EXP_ROUNDINGS = 16  # what a float32 exponential may cost, as stated in the docs
@@ -43,6 +43,7 @@ class Weights(File):
         super().__init__(path)
         check(len(self.stack["layers"]) == 1, "boxes are about one layer of attention")
         self.layer, self.readout = self.stack["layers"][0], self.stack["readout"]
+        self.behind = [self.arrays[f"readout.project.{part}"] for part in ("weight", "bias")] if self.readout == "affine" else None
         weight, rows, width = self.arrays["layers.0.map.project.weight"], self.layer["rows"], self.layer["width"]
         if self.layer["map"] == "token_wise":
             self.constant = self.arrays["layers.0.map.position"]
@@ -62,38 +63,12 @@ class Weights(File):
             check(not (k[:, varies].any() or v[:, varies].any()), "keys or values depend on the input")
             for head in range(group["count"]):
                 of, to = (slice(head * group[d], (head + 1) * group[d]) for d in ("d_key", "d_value"))
-                yield self.head((q[of], k[of], v[to], o[:, to]), keys, (linear, constant, error, errors), at == head == 0)
-
-    def head(self, maps, keys, row, is_first):
-        """One head with maps query, key, value, output on rows of keys [keys, width], for the row W x + b of a query with its errors."""
-        (wq, wk, wv, wo), (linear, constant, error, errors), d_key = maps, row, len(maps[0])
-        part = keys @ wk.T  # [keys, d_key]
-        live = (wq != 0).any(-1) & (part != 0).any(0)
-        wq, wk, part = wq[live], wk[live], part[:, live]
-        size = np.abs(wq) @ np.abs(constant), np.abs(wq) @ np.abs(linear)
-        own = (roundings(wq) + 2) * U32
-        scale = 1 / np.sqrt(d_key)
-        value_size = (np.abs(keys) @ np.abs(wv).T).max(initial=0)
-        seen = lambda w: roundings(w * (keys != 0)[:, None]).max(initial=0)  # products with 0 are exact  # noqa: E731
-        values, costs = keys @ wv.T @ wo.T, seen(wv) + roundings(wo).max()
-        value_size *= np.abs(wo).sum(-1).max()
-        if self.readout == "affine":
-            weight, bias = self.arrays["readout.project.weight"], self.arrays["readout.project.bias"]
-            values = values @ weight.T + (bias if is_first else 0)
-            value_size = value_size * np.abs(weight).sum(-1).max() + np.abs(bias).max()
-            costs += roundings(weight).max() + bias.any()
-        return {
-            "slopes": scale * part @ (wq @ linear), "offsets": scale * part @ (wq @ constant), "scale": scale, "shift": 0.0, "origin": 0.0,
-            "sizes": (scale * np.abs(part) @ size[0], scale * np.abs(part) @ size[1]),
-            "units": (64 + 2 * keys.shape[1]) * U,  # more roundings than slopes, offsets and scores take in double precision
-            "values": values, "value_size": value_size, "costs": costs, "keys": part, "query": size,
-            "query_error": (1.001 * (np.abs(wq) @ error + own * size[0]), 1.001 * (np.abs(wq) @ errors + own[:, None] * size[1])),
-            "product": (seen(wk) + live.sum() + (0 if np.log2(d_key) % 2 == 0 else 2)) * U32,
-        }
+                behind = self.behind and (*self.behind, at == head == 0)
+                yield head_of((q[of], k[of], v[to], o[:, to]), keys, (linear, constant, error, errors), behind)
 
     def heads_of_forms(self, given, centre, reach):
         """Heads whose queries are s_h (u − m_h) and s_h/2 with a form u = w · x + t − centre that each reads off copies of a position's numbers:
-        mixtures in u, how far a head's own u may be from it, and its ends. Forms that a seed drew are told by the first head, rounded once."""
+        mixtures in u, how far a head's own u may be from it, and its ends."""
         n, d, heads, found = self.n, self.d_in, [], []
         for at, group in enumerate(self.layer["heads"]):
             q, k, v, o = (self.arrays[f"layers.0.heads.{at}.{part}.weight"] for part in ("query", "key", "value", "output"))
@@ -106,14 +81,7 @@ class Weights(File):
         own = [slice(0, d) if self.linear.shape[-1] == d else slice(i * d, (i + 1) * d) for i in range(n)]
         check(all(self.linear[i].sum() == self.linear[i][:, own[i]].sum() for i in range(n)), "rows hold numbers of other positions")
         read = lambda q: (np.stack([(q @ self.linear[i])[own[i]] for i in range(n)]), self.constant[:n] @ q)  # noqa: E731
-        if given is None:
-            q, k, v, o = heads[0]
-            scale, keys = 2 * read(q[1])[1][0], self.constant @ k[0]
-            w, t = (part / scale for part in read(q[0]))
-            t = t + ((self.constant @ v.T @ o.T)[:, 0] - keys).mean() - centre
-            slack = 2 * U32 * (np.abs(w).sum(-1) * reach + np.abs(t) + 2 * abs(centre) + 2 * np.abs(keys).max()).max()
-        else:
-            (w, t), slack = (np.array(given["weights"]), np.array(given["offsets"]) - centre), 0.0
+        w, t = np.array(given["weights"]), np.array(given["offsets"]) - centre
         size = np.abs(w).sum(-1) * reach
         for maps in heads:
             (a, b), (none, half) = read(maps[0][0]), read(maps[0][1])
@@ -121,7 +89,7 @@ class Weights(File):
             scale = 2 * half[0]
             m = (t - b / scale).min() / 2 + (t - b / scale).max() / 2
             shift = (np.abs(a / scale - w).sum(-1) * reach + np.abs(b / scale + m - t)).max() * (1 + 1e-12)
-            shift += 64 * U * (size + np.abs(t) + abs(m)).max() + slack
+            shift += 64 * U * (size + np.abs(t) + abs(m)).max()
             count = (np.column_stack([a, b]) != 0).sum(-1)
             noise = ((count + 2) * U32 * (np.abs(a).sum(-1) * reach + np.abs(b))).max() + 2 * U32 * half[0]
             widen = lambda w, left: np.hstack([left, w])  # noqa: E731
@@ -130,9 +98,38 @@ class Weights(File):
             unit = np.eye(query.shape[1])
             row = unit[:1].T, unit[1], noise / scale * 1.001 * unit[0], np.zeros((query.shape[1], 1))
             rows = widen(self.constant, np.zeros((len(self.constant), 2)))
-            found.append(self.head((query, key, value, maps[3]), rows, row, False) | {"shift": shift, "origin": m})
-        ends = size * (1 + 1e-12) + 1e-12 * (1 + np.abs(t)) + slack
+            found.append(head_of((query, key, value, maps[3]), rows, row) | {"shift": shift, "origin": m})
+        ends = size * (1 + 1e-12) + 1e-12 * (1 + np.abs(t))
         return found, (t - ends).min(), (t + ends).max()
+
+
+def head_of(maps, keys, row, readout=None):
+    """One head with maps query, key, value, output on rows of keys [keys, width], for the row W x + b of a query with its errors, and behind it
+    a readout with its bias, which counts once."""
+    (wq, wk, wv, wo), (linear, constant, error, errors), d_key = maps, row, len(maps[0])
+    part = keys @ wk.T  # [keys, d_key]
+    live = (wq != 0).any(-1) & (part != 0).any(0)
+    wq, wk, part = wq[live], wk[live], part[:, live]
+    size = np.abs(wq) @ np.abs(constant), np.abs(wq) @ np.abs(linear)
+    own = (roundings(wq) + 2) * U32
+    scale = 1 / np.sqrt(d_key)
+    value_size = (np.abs(keys) @ np.abs(wv).T).max(initial=0)
+    seen = lambda w: roundings(w * (keys != 0)[:, None]).max(initial=0)  # products with 0 are exact  # noqa: E731
+    values, costs = keys @ wv.T @ wo.T, seen(wv) + roundings(wo).max()
+    value_size *= np.abs(wo).sum(-1).max()
+    if readout:
+        weight, bias, is_first = readout
+        values = values @ weight.T + (bias if is_first else 0)
+        value_size = value_size * np.abs(weight).sum(-1).max() + np.abs(bias).max()
+        costs += roundings(weight).max() + bias.any()
+    return {
+        "slopes": scale * part @ (wq @ linear), "offsets": scale * part @ (wq @ constant), "scale": scale, "shift": 0.0, "origin": 0.0,
+        "sizes": (scale * np.abs(part) @ size[0], scale * np.abs(part) @ size[1]),
+        "units": (64 + 2 * keys.shape[1]) * U,  # more roundings than slopes, offsets and scores take in double precision
+        "values": values, "value_size": value_size, "costs": costs, "keys": part, "query": size,
+        "query_error": (1.001 * (np.abs(wq) @ error + own * size[0]), 1.001 * (np.abs(wq) @ errors + own[:, None] * size[1])),
+        "product": (seen(wk) + live.sum() + (0 if np.log2(d_key) % 2 == 0 else 2)) * U32,
+    }
 
 
 def most(v, low, high, guess, rest):
@@ -202,3 +199,25 @@ def mixture(head, low, high):
         sums = U32 * ((2 * (p >= FELT).sum(-1) + 6) * (p * np.abs(v)).sum(-1) + 2 * head["costs"] * head["value_size"]) + 4 * faint * largest
         loose = np.nextafter(sum(s.size() for s in slope) * off, INF) if off else 0.0  # for every shift the mixture has slopes within these
         yield around(middle) + I(-loose, loose), over, slope, np.where((p * gamma).sum(-1) < 0.25, (moved / (1 - (p * gamma).sum(-1)) + sums) * 1.01, INF)
+
+
+def errors(heads, target, low, high):
+    """|Σ heads − target| over boxes [B, d]: bounds in exact arithmetic, bounds on what float32 adds, and what is seen in the middle."""
+    d, m = low.shape[1], (low + high) / 2
+    r = np.nextafter(np.maximum(high - m, m - low), INF)
+    jets = lambda a, b: [(I(a[:, j], b[:, j]), [ONE if i == j else ZERO for i in range(d)]) for j in range(d)]  # noqa: E731
+    found = [list(mixture(head, low, high)) for head in heads]
+    exact, rounding, seen = (np.zeros(len(low)) for _ in range(3))
+    for at, (over, point) in enumerate(zip(target(jets(low, high)), target(jets(m, m)), strict=True)):
+        parts = [head[at] for head in found]
+        middle, whole, slopes, extra = parts[0]
+        for more in parts[1:]:
+            middle, whole, slopes, extra = middle + more[0], whole + more[1], [a + b for a, b in zip(slopes, more[2])], extra + more[3]
+        extra = extra + (len(parts) - 1) * U32 * 1.01 * (sum(part[1].size() for part in parts) + extra)
+        here = middle - point[0]
+        bound, seen = here.size(), np.fmax(seen, np.fmax(here.low, -here.high))
+        for j in range(d):
+            bound = np.nextafter(bound + np.nextafter((slopes[j] - over[1][j]).size() * r[:, j], INF), INF)
+        exact = np.fmax(exact, np.fmin(np.nan_to_num(bound, nan=INF), (whole - over[0]).size()))
+        rounding = np.maximum(rounding, extra)
+    return exact, rounding, seen

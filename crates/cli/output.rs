@@ -6,7 +6,12 @@ use std::{
     ops::ControlFlow,
     panic::{AssertUnwindSafe, catch_unwind},
     process::ExitCode,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        mpsc::{self, RecvTimeoutError},
+    },
+    thread,
+    time::{Duration, Instant},
 };
 
 use crate::error::Error;
@@ -50,6 +55,27 @@ pub fn piece(text: &str) -> ControlFlow<()> {
         Ok(()) => ControlFlow::Continue(()),
         Err(error) => unwritten(&error),
     }
+}
+
+/// Seconds between notes about work that says nothing itself.
+const SILENCE: Duration = Duration::from_secs(10);
+
+/// Does work that says nothing itself, with a note now and then of how long it has taken.
+pub fn waiting<T>(what: &str, work: impl FnOnce() -> T) -> T {
+    let (done, ended) = mpsc::channel::<()>();
+    thread::scope(|scope| {
+        let say = move || {
+            let start = Instant::now();
+            while ended.recv_timeout(SILENCE) == Err(RecvTimeoutError::Timeout) {
+                note(format!("{what}: {} so far", duration(start.elapsed().as_secs_f64())));
+            }
+        };
+        // Without a thread the work is done in silence.
+        let _ = thread::Builder::new().spawn_scoped(scope, say);
+        let result = work();
+        drop(done);
+        result
+    })
 }
 
 /// What follows when standard output cannot be written. A reader that has gone away is not an error, but a full disk is.

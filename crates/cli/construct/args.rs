@@ -37,8 +37,8 @@ pub struct Construct {
 /// Options that all constructions share.
 #[derive(Args)]
 pub struct Common {
-    /// Largest error of any output number, over the whole domain, in float32. May be left out if a size such as
-    /// --intervals or --heads is given; the certificate then states the error of that size.
+    /// Largest error of any output number, over the whole domain, in float32. Where there are sizes to give, such as
+    /// --intervals, it may be left out; the certificate then states the error of that size.
     #[arg(long, value_name = "EPS")]
     pub tolerance: Option<f64>,
     /// Folder of the checkpoint; must be empty or new. Default: runs/NAME-K, with the construction's name and the first free K.
@@ -48,7 +48,7 @@ pub struct Common {
     #[arg(long, default_value_t = 50_000_000, value_name = "N")]
     pub max_params: usize,
     /// Prove the error over the whole domain by branch and bound on the weights as the file holds them, of functions of up
-    /// to three numbers: a bound near the true error, and boxes in proof.json that python/check_proof.py checks. relu-network (t2) and
+    /// to three numbers: a bound near the true error, and boxes in proof.json that python/check_proof.py checks. relu-network and
     /// in-context-gd (e1, squares) write the inequalities of their bound there, as exact rationals.
     #[arg(long)]
     pub prove: bool,
@@ -251,7 +251,7 @@ pub enum ReluForm {
 /// Options of `relu-network`.
 #[derive(Args)]
 pub struct ReluNetwork {
-    /// A safetensors file of PyTorch's nn.Sequential(Linear, ReLU, Linear): 0.weight, 0.bias, 2.weight, 2.bias.
+    /// A file of PyTorch's nn.Sequential(Linear, ReLU, Linear), as torch.save or safetensors write it: 0.weight, 0.bias, 2.weight, 2.bias.
     #[arg(long, value_name = "FILE", conflicts_with_all = ["d", "hidden", "seed"])]
     pub network: Option<PathBuf>,
     /// Number of positions into which the network's flat inputs and outputs are split.

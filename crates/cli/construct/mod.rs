@@ -3,6 +3,8 @@
 pub mod args;
 
 use std::{
+    ffi::OsStr,
+    path::Path,
     process::ExitCode,
     time::{Duration, Instant},
 };
@@ -39,12 +41,16 @@ pub fn run(args: &Construct) -> Result<ExitCode, Error> {
         }
         NewRun::At(out.clone()).path()?;
     }
+    let time = Duration::try_from_secs_f64(60.0 * common.prove_minutes).map_err(|_| {
+        let argument = format!("--prove-minutes {}", common.prove_minutes);
+        headway_trainer::Error::argument(argument, "give a number of minutes from 0 on")
+    })?;
     let device = device::open(common.device)?;
     let request = config.request(common.tolerance, common.max_params)?;
     let given = config.file().map(read).transpose()?;
     let planned = config.plan(given, common.max_params)?;
     let seed = planned.seed;
-    let (construction, task) = planned.build(request)?;
+    let (construction, task) = output::waiting("choosing a size", || planned.build(request))?;
     let (bound, rounding) = (construction.bound.value, construction.rounding.value);
     output::note(format!(
         "{}: {}; {} parameters; bound {} + rounding {}",
@@ -58,7 +64,7 @@ pub fn run(args: &Construct) -> Result<ExitCode, Error> {
     let experiment = Experiment::of_construction(task, construction.network.model_config(), seed)?;
     let model = construction.network.assemble(&device.device);
     let (construction, proof) = if common.prove {
-        let proof = proof(&construction, &model, common.prove_minutes)?;
+        let proof = proof(&construction, &model, time)?;
         let construction = construction.proved(&proof);
         within(common.tolerance, construction.bound.value + construction.rounding.value)?;
         (construction, Some(proof))
@@ -67,7 +73,8 @@ pub fn run(args: &Construct) -> Result<ExitCode, Error> {
     };
     let tolerance = common.tolerance.unwrap_or(construction.bound.value + construction.rounding.value);
     let named = format!("{} ({})", device.spec, device.name);
-    let certificate = certify(&construction, tolerance, &model, &device.device, &named, Effort::default());
+    let search = || certify(&construction, tolerance, &model, &device.device, &named, Effort::default());
+    let certificate = output::waiting("looking for errors", search);
     certificate.check()?;
     let hardest = certificate.hardest_arrays(&construction);
     // The page is written before the folder gets its final name, so that a complete folder has its page.
@@ -117,10 +124,7 @@ fn within(tolerance: Option<f64>, proved: f64) -> Result<(), Error> {
 }
 
 /// The proof over boxes or by inequalities, with a line on standard error now and then.
-fn proof(construction: &theory::construct::Construction, model: &Model, minutes: f64) -> Result<Proof, Error> {
-    let time = Duration::try_from_secs_f64(60.0 * minutes).map_err(|_| {
-        headway_trainer::Error::argument(format!("--prove-minutes {minutes}"), "give a number of minutes from 0 on")
-    })?;
+fn proof(construction: &theory::construct::Construction, model: &Model, time: Duration) -> Result<Proof, Error> {
     let (start, mut said) = (Instant::now(), Instant::now());
     let proof = construction.prove(&weights::arrays(model), time, |progress| {
         if said.elapsed() > Duration::from_secs(5) {
@@ -150,8 +154,17 @@ fn read(file: File<'_>) -> Result<Given, Error> {
     Ok(match file {
         File::Table(path) => Given::Table(bounded_read::read_given(path)?),
         File::Text(path) => Given::Text(bounded_read::read_given(path)?),
+        File::Arrays(path) if is_saved_by_torch(path) => {
+            let contents = headway_exchange::read(path, None);
+            Given::Arrays(contents.map_err(|error| headway_trainer::Error::refused(path, error))?.tensors)
+        }
         File::Arrays(path) => Given::Arrays(bounded_read::read_arrays(path)?),
     })
+}
+
+/// Whether a file is named as those of `torch.save` are.
+fn is_saved_by_torch(path: &Path) -> bool {
+    path.extension().and_then(OsStr::to_str).is_some_and(|ending| ["pt", "pth", "bin"].contains(&ending))
 }
 
 fn summary(certificate: &Certificate, asked: Option<f64>) {

@@ -90,7 +90,7 @@ pub enum Error {
         problem: String,
     },
     /// A task that asks for no number learned in context.
-    #[error("{task} asks for no number that is learned from examples in the prompt; these tasks do: {}", .suited.join(", "))]
+    #[error("{task} has no prompts of examples that in-context analysis follows; these tasks have: {}", .suited.join(", "))]
     NotInContext {
         /// Its name.
         task: &'static str,

@@ -53,9 +53,10 @@ impl NewRun {
     /// The folder that would be used now, which is new or empty.
     ///
     /// # Errors
-    /// [`Error::Occupied`] when it is not empty, [`Error::Io`] when it cannot be read.
+    /// [`Error::Occupied`] when it is not empty or a file, [`Error::Io`] when it cannot be read.
     pub fn path(&self) -> Result<PathBuf, Error> {
         match self {
+            Self::At(root) if root.is_file() => Err(Error::occupied(root, "is a file", "name a new folder")),
             Self::At(root) => match presence::list(root)? {
                 Some(entries) if !entries.is_empty() => Err(occupied(root)?),
                 _ => Ok(root.clone()),

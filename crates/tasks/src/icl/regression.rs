@@ -80,11 +80,6 @@ impl Descent {
         FixedRateDescent { steps, rate, loss, ridge, lasso }
     }
 
-    fn bad_penalty(key: &'static str, factor: f64) -> Option<TaskError> {
-        let problem = || format!("{factor} must be finite and not negative; 0 is no penalty");
-        (!(factor.is_finite() && factor >= 0.0)).then(|| TaskError::Key { key, problem: problem() })
-    }
-
     fn bad_threshold(&self) -> Option<TaskError> {
         match self.loss {
             ExampleLoss::Huber { threshold } => {
@@ -129,8 +124,8 @@ impl TaskSpec for RegressionConfig {
             TaskError::above("gradient_descent.steps", self.gradient_descent.steps, MOST_STEPS),
             TaskError::not_positive("gradient_descent.rate", self.gradient_descent.rate),
             self.gradient_descent.bad_threshold(),
-            Descent::bad_penalty("gradient_descent.ridge", self.gradient_descent.ridge),
-            Descent::bad_penalty("gradient_descent.lasso", self.gradient_descent.lasso),
+            TaskError::negative("gradient_descent.ridge", self.gradient_descent.ridge, "no penalty"),
+            TaskError::negative("gradient_descent.lasso", self.gradient_descent.lasso, "no penalty"),
         ];
         let mut problems: Vec<TaskError> = problems.into_iter().flatten().collect();
         if problems.is_empty() {

@@ -204,14 +204,8 @@ impl Construction {
 
     /// The construction with the bounds of a proof in the place of those from formulas, if they are smaller or exact rationals.
     pub fn proved(mut self, proof: &Proof) -> Self {
-        let bounds = match &self.provable {
-            // The terms are the same, rounded up.
-            Some(Provable::Chain(chain)) => Some([chain.bound.clone(), chain.rounding.clone()]),
-            _ if proof.bound + proof.rounding <= self.bound.value + self.rounding.value => Some(proof.bounds()),
-            _ => None,
-        };
-        if let Some(bounds) = bounds {
-            [self.bound, self.rounding] = bounds;
+        if !proof.steps.is_empty() || proof.bound + proof.rounding <= self.bound.value + self.rounding.value {
+            [self.bound, self.rounding] = proof.bounds();
             self.likely = None;
             self.proof = Some(proof.summary());
         }

@@ -138,7 +138,8 @@ impl Ends {
         if low < high && low.is_finite() && high.is_finite() {
             Ok(Domain::Cube { low, high })
         } else {
-            Err(Refusal::invalid("low", format!("must be below --high, but {low} is not below {high}")))
+            let problem = if low < high { "both must be finite" } else { "must be below --high" };
+            Err(Refusal::invalid("low", format!("{problem}, not {low} and {high}")))
         }
     }
 }
@@ -151,6 +152,8 @@ pub(super) fn sound(problems: &[TaskError]) -> Result<(), Refusal> {
             let option = match key {
                 "outputs" => "function",
                 "d_hidden" => "hidden",
+                // A box comes from its ends.
+                "domain" => "high",
                 key => key.split('.').next().unwrap_or(key),
             };
             Err(Refusal::invalid(option.replace('_', "-"), problem))

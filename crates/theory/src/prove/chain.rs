@@ -90,6 +90,7 @@ impl Chain {
             parts: Vec::new(),
             steps: self.steps.clone(),
             rests_on: RESTS_ON.to_owned(),
+            ends: Some([self.bound.clone(), self.rounding.clone()]),
         }
     }
 }

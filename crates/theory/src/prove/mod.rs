@@ -7,12 +7,14 @@
 //! numbers of the domain and for the weights as they stand in the file; what float32 adds is bounded over the same boxes.
 //!
 //! The boxes are the proof: `python/check_proof.py` reads the weights and the task, and bounds every box anew. Where no boxes reach, [`chain`]
-//! writes the inequalities of a construction as exact rationals instead, and the script derives each anew.
+//! writes the inequalities of a construction as exact rationals instead, and the script derives each anew; [`units`] bounds parts that are all
+//! alike by boxes first.
 
 pub mod chain;
 mod forms;
 pub mod mixture;
 pub mod search;
+pub mod units;
 pub mod weights;
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
@@ -32,6 +34,7 @@ use crate::{
 use chain::{Chain, Step};
 use forms::Forms;
 use search::{Found, Limit, Progress, Question, search};
+use units::Units;
 use weights::{Group, Row, Weight};
 
 /// What makes a construction provable.
@@ -46,6 +49,8 @@ pub enum Provable {
     },
     /// A chain of inequalities, by exact rationals.
     Chain(Chain),
+    /// Boxes for one of many units, and a chain that follows.
+    Units(Units),
 }
 
 /// The variables of a proof.
@@ -99,6 +104,9 @@ pub struct Proof {
     pub steps: Vec<Step>,
     /// What the proof takes to be true.
     pub rests_on: String,
+    /// The bounds that a chain ends in, by their terms.
+    #[serde(skip)]
+    pub ends: Option<[Bound; 2]>,
 }
 
 /// The proof for positions that compute the same.
@@ -143,6 +151,9 @@ const RESTS_ON: &str = "IEEE arithmetic rounded to nearest; float32 exponentials
 impl Proof {
     /// The bound on the error in exact arithmetic, and that on what float32 adds, with what they rest on.
     pub fn bounds(&self) -> [Bound; 2] {
+        if let Some(ends) = &self.ends {
+            return ends.clone();
+        }
         let formula = format!(
             "max over {} boxes of |h(m) - f(m)| + sum_j sup |dh/dx_j - df/dx_j| r_j, h with the weights of the file; {:.4e} seen",
             self.boxes, self.seen
@@ -172,8 +183,13 @@ pub fn prove(
     time: Duration,
     mut progress: impl FnMut(Progress),
 ) -> Result<Proof, Refusal> {
-    if let Some(Provable::Chain(chain)) = provable {
-        return Ok(chain.proof());
+    match provable {
+        Some(Provable::Chain(chain)) => return Ok(chain.proof()),
+        Some(Provable::Units(units)) => {
+            let file = File { arrays, config: network.config() };
+            return units.prove((network, &file), time, progress);
+        }
+        Some(Provable::Boxes { .. }) | None => {}
     }
     let questions = questions(network, (domain, provable), arrays, time)?;
     let mut proof = Proof {
@@ -185,6 +201,7 @@ pub fn prove(
         parts: Vec::new(),
         steps: Vec::new(),
         rests_on: RESTS_ON.to_owned(),
+        ends: None,
     };
     let share = time / questions.len().max(1) as u32;
     for (positions, question) in questions {
@@ -267,6 +284,22 @@ impl File<'_> {
     }
 }
 
+/// Refuses what would take longer than `time`: d variables, and so many keys.
+fn ensure_in_time(d: usize, n_keys: usize, time: Duration) -> Result<(), Refusal> {
+    // Four boxes between two keys, along each axis.
+    let boxes = 4.0_f64.powf(d as f64) * n_keys as f64;
+    let seconds = boxes * n_keys as f64 * SECONDS_PER_KEY / rayon::current_num_threads() as f64;
+    if seconds <= time.as_secs_f64() {
+        return Ok(());
+    }
+    let most = ((time.as_secs_f64() / seconds).sqrt() * n_keys as f64).floor();
+    let minutes = (seconds / 60.0).ceil();
+    Err(refused(format!(
+        "would examine {boxes:.1e} boxes of {n_keys} keys, {minutes:.0} minutes at least; --prove-minutes {minutes:.0} allows it, and about \
+         {most} keys can be proved in this time"
+    )))
+}
+
 /// What is to be proved, for each kind of position.
 fn questions(
     network: &Network,
@@ -276,7 +309,7 @@ fn questions(
 ) -> Result<Vec<(Vec<usize>, Question)>, Refusal> {
     let Some(Provable::Boxes { function, variables }) = provable else {
         let problem = "goes by boxes over one layer of attention: truncated-linear, truncated-linear-heads, activation, max-affine on a \
-                       grid, and seq2seq with --method grid can be proved; by inequalities relu-network in form t2, and in-context-gd in form e1 on squares without \
+                       grid, and seq2seq with --method grid can be proved; by inequalities relu-network, and in-context-gd in form e1 on squares without \
                        the Lasso; the bound from formulas needs no --prove";
         return Err(refused(problem));
     };
@@ -300,24 +333,12 @@ fn questions(
     let file = File { arrays, config: network.config() };
     let layer = &file.config.layers[0];
     let n_keys = layer.keys.unwrap_or(layer.rows);
-    // Four boxes between two keys, along each axis; a form passes through the keys of one head after those of another.
+    // A form passes through the keys of one head after those of another.
     let n_seen = match variables {
         Variables::Form { .. } => n_keys * layer.heads.iter().map(|heads| heads.count).sum::<usize>(),
         _ => n_keys,
     };
-    let boxes = 4.0_f64.powf(d as f64) * n_seen as f64;
-    let seconds = boxes * n_seen as f64 * SECONDS_PER_KEY / rayon::current_num_threads() as f64;
-    if seconds > time.as_secs_f64() {
-        let keys = ((time.as_secs_f64() / seconds).sqrt() * n_seen as f64).floor();
-        let problem = format!(
-            "would examine {:.1e} boxes of {n_seen} keys, {:.0} minutes at least; --prove-minutes {:.0} allows it, and about {keys} keys \
-             can be proved in this time",
-            boxes,
-            (seconds / 60.0).ceil(),
-            (seconds / 60.0).ceil()
-        );
-        return Err(refused(problem));
-    }
+    ensure_in_time(d, n_seen, time)?;
     let rows = file.rows(network.seq_len)?;
     let groups = file.groups()?;
     let keys = &rows[rows.len() - n_keys..];

@@ -119,7 +119,8 @@ impl Formula {
     fn compile(&self, request: Request) -> Result<Construction, Refusal> {
         let Self { function, ends, .. } = self;
         if function.seq_len() > MOST_POSITIONS {
-            let problem = format!("must be at most {MOST_POSITIONS}, not {}", function.seq_len());
+            let problem =
+                format!("must be at most {MOST_POSITIONS}, not {}, of which the formulas read one", function.seq_len());
             return Err(Refusal::invalid("seq-len", problem));
         }
         let nodes = reading::read(function, *ends)?;

@@ -281,6 +281,11 @@ fn check(config: &Config) -> Result<(), Refusal> {
     if config.algorithms.is_empty() {
         return Err(Refusal::invalid("algorithms", "names none; name one at least"));
     }
+    for (at, algorithm) in config.algorithms.iter().enumerate() {
+        if config.algorithms[..at].contains(algorithm) {
+            return Err(Refusal::invalid("algorithms", format!("names {} twice", algorithm.name())));
+        }
+    }
     let of = |algorithm: Algorithm| config.algorithms.contains(&algorithm);
     // Logistic losses take four times the rate, and have a quarter of the curvature.
     let ridge = if of(Algorithm::Ridge) { ridge } else { 0.0 };

@@ -9,7 +9,9 @@ use headway_plain::{
 };
 
 use super::{
-    APART, FormPlan, ReluNetwork, Written, scatter_layer, scatter_parameters,
+    APART, FormPlan, ReluNetwork, Written,
+    chain::{Anchored, Around},
+    scatter_layer, scatter_parameters,
     units::{Places, ScatterRounding, Units, rounding_formula},
 };
 use crate::{
@@ -22,6 +24,7 @@ use crate::{
     interpolation::{Anchors, F32_ROUNDOFF, Profile, profile, tail},
     mixing::{Noise, Roundings},
     network::Layer,
+    prove::Provable,
     refusal::Refusal,
     space::Space,
 };
@@ -138,6 +141,11 @@ impl FormPlan for AnchorPlan<'_> {
     fn parameters(&self, size: Size) -> f64 {
         let flat = (self.units.seq_len * self.units.d_in) as f64;
         (flat + 1.0) * self.rows(size) as f64 * 4.0 + size.heads as f64 * 21.0 + self.scatter_parameters
+    }
+
+    fn provable(&self, _: Size) -> Provable {
+        let around = Around::Scatter { leak: self.leak, rounding: self.scatter.bound(Roundings::Any) };
+        Anchored { units: self.units, noise: &self.noise, around }.provable()
     }
 
     fn write(&self, size: Size) -> Written {

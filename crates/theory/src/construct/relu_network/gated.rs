@@ -16,7 +16,7 @@ use crate::{
     interpolation::F32_ROUNDOFF,
     mixing::{Noise, Roundings},
     network::Layer,
-    prove::chain::Chain,
+    prove::Provable,
     refusal::Refusal,
     space::Space,
 };
@@ -122,10 +122,10 @@ impl FormPlan for GatePlan<'_> {
         parameters(self.units, &self.places)
     }
 
-    fn chain(&self, beta: f64) -> Option<Chain> {
+    fn provable(&self, beta: f64) -> Provable {
         let Self { units, places, gather, noise, leak, scatter } = self;
         let scatter = scatter.bound(Roundings::Any);
-        Some(chain::Parts { units, places, gather, noise, leak: *leak, scatter, beta }.chain())
+        Provable::Chain(chain::Parts { units, places, gather, noise, leak: *leak, scatter, beta }.chain())
     }
 
     fn write(&self, beta: f64) -> Written {

@@ -52,7 +52,7 @@ use crate::{
     interpolation::Mode,
     mixing::Roundings,
     network::{Layer, Network},
-    prove::{Provable, chain::Chain},
+    prove::Provable,
     refusal::Refusal,
     space::Space,
 };
@@ -305,10 +305,8 @@ trait FormPlan {
     /// The weights, and values of units at which they are hard to get right.
     fn write(&self, size: Self::Size) -> Written;
 
-    /// The error as a chain of inequalities, which a proof writes down; `None` if there is none for the form.
-    fn chain(&self, _: Self::Size) -> Option<Chain> {
-        None
-    }
+    /// The error as a chain of inequalities, which a proof writes down.
+    fn provable(&self, size: Self::Size) -> Provable;
 
     /// Chooses a size and writes the weights. `hint` says what to do if no size fits.
     fn build(
@@ -337,7 +335,7 @@ trait FormPlan {
             bound: self.bound(size),
             rounding: self.rounding(size, Roundings::Any),
             likely: Some(self.rounding(size, Roundings::Independent)),
-            provable: self.chain(size).map(Provable::Chain),
+            provable: Some(self.provable(size)),
             proof: None,
             truth: None,
             norm: None,

@@ -3,7 +3,9 @@
 use headway_plain::{Readout, network::Matrix};
 
 use super::{
-    FormPlan, ReluNetwork, Written, gather_layer, gather_parameters, output_matrix,
+    FormPlan, ReluNetwork, Written,
+    chain::{Anchored, Around},
+    gather_layer, gather_parameters, output_matrix,
     units::{Gather, Places, Units, rounding_formula},
 };
 use crate::{
@@ -15,6 +17,7 @@ use crate::{
     },
     interpolation::{Anchors, Profile, profile, tail},
     mixing::{Noise, Roundings},
+    prove::Provable,
     refusal::Refusal,
 };
 
@@ -69,8 +72,7 @@ impl FormPlan for ReadoutPlan<'_> {
         let scores = score_rounding(anchors, self.options.mode.sharpness(), self.profile(intervals)).value;
         // Anchor values and their sums: roundings of a number of at most 1, per unit.
         let readout = vec![Noise::of(1.0, 2.0 * felt(self.options.mode.sharpness()) + 8.0); self.units.count()];
-        let largest = self.units.bias_out.iter().fold(0.0_f64, |top, bias| top.max(bias.abs()));
-        let sums = Noise::of(total + largest, self.units.count() as f64 + 2.0);
+        let sums = Noise::of(total + self.units.largest_bias(), self.units.count() as f64 + 2.0);
         Bound::default()
             .and(
                 "gather",
@@ -88,6 +90,11 @@ impl FormPlan for ReadoutPlan<'_> {
     fn parameters(&self, intervals: usize) -> f64 {
         let (units, flat_out) = (self.units.count() as f64, self.units.bias_out.len() as f64);
         self.gather_parameters + 3.0 * (intervals as f64 + 1.0) + (units + 1.0) * flat_out
+    }
+
+    fn provable(&self, _: usize) -> Provable {
+        let around = Around::Readout { leak: self.gather.leak() };
+        Anchored { units: self.units, noise: &self.noise, around }.provable()
     }
 
     fn write(&self, intervals: usize) -> Written {

@@ -146,6 +146,11 @@ impl Units {
         sums(1.0).max(sums(-1.0))
     }
 
+    /// max_i |b₂_i|.
+    pub fn largest_bias(&self) -> f64 {
+        self.bias_out.iter().fold(0.0, |top: f64, bias| top.max(bias.abs()))
+    }
+
     /// The smallest value of any u'; 0 if that is positive.
     pub fn lowest(&self) -> f64 {
         (0..self.count()).map(|j| self.end(j, -1.0).1).fold(0.0, f64::min)

@@ -166,7 +166,7 @@ impl ReluWeights {
             if seq_len == 0 || !numbers.is_multiple_of(seq_len) {
                 let side = if part == "0.weight" { "columns" } else { "rows" };
                 return Err(refuse(format!(
-                    "the {numbers} {side} of {prefix}{part} must divide among {seq_len} positions"
+                    "the {numbers} {side} of {prefix}{part} must divide among {seq_len} positions, which --seq-len sets"
                 )));
             }
         }

@@ -79,8 +79,10 @@ impl Options for Config {
         let Ends { low, high } = self.ends;
         let domain = self.ends.cube()?;
         let (grid, fit) = (self.method == Method::Grid, self.method == Method::Fit);
-        ensure_unused("cells", fit && self.cells.is_some(), "the grid")?;
-        ensure_unused("lipschitz", fit && self.lipschitz.is_some(), "the grid")?;
+        // A form asks for a fit.
+        let compiled = fit || self.form.is_some();
+        ensure_unused("cells", compiled && self.cells.is_some(), "the grid")?;
+        ensure_unused("lipschitz", compiled && self.lipschitz.is_some(), "the grid")?;
         ensure_unused("units", grid && self.units.is_some(), "the fit")?;
         ensure_unused("form", grid && self.form.is_some(), "the fit")?;
         let asked = [self.seq_len, self.d_in].map(|size| size.unwrap_or(2));
