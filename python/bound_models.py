@@ -252,9 +252,13 @@ class Rules:
         weights = Taylor(p * weights.c, p * (weights.e + 8 * U * weights.size()))
         # A mixture is v̄ + (N − v̄ D)/D.
         total = Taylor(weights.c.sum(-1, keepdims=True), weights.e.sum(-1, keepdims=True) + 2 * (m + 8) * U * weights.size().sum(-1, keepdims=True))
-        least = np.maximum(total.range()[0], (p * np.exp(-t.radius())).sum(-1, keepdims=True) / UP**2)
+        # The exponential is convex: D is at least that of the mean of t, of which errors alone are left, times the sum of p.
+        share = p.sum(-1, keepdims=True)
+        left = np.abs((p * t.c[1:]).sum(-1, keepdims=True)).sum(0) + (p * t.e).sum(-1, keepdims=True) + 2 * (m + 8) * U * t.size().max(-1, keepdims=True)
+        least = np.maximum(total.range()[0], (1 - (m + 8) * 2 * U) * share * np.exp(-left / share * UP) / UP**2)
         x = total.c[0]
         inverse = self.of(total, (1 / x, 4 * U / x), (-1 / x**2, 4 * U / x**2), (1 / x**3, 4 * U / x**3), np.where(least > 0, least, 0.0) ** -4.0 * 1.001)
+        inverse = inverse.within(1 / total.range()[1] / UP, UP / least)
         mean, times = p @ v.c[0], np.matmul
         off = [None] * len(s.c)
         for i, j, k in PRODUCTS[s.d]:
@@ -287,6 +291,9 @@ class Rules:
 
     @staticmethod
     def exponential(t):
-        """e^t for t with c_0 = 0"""
-        one = np.ones_like(t.e)
-        return Rules().of(t, (one, 0), (one, 0), (one / 2, 0), np.exp(t.radius()) / 6 * 1.001)
+        """e^t for t with c_0 = 0; e^r − 1 − r − r²/2 = r³/6 (1 + r/4 + r²/20 + …) is the most that is left for |t| ≤ r."""
+        one, r = np.ones_like(t.e), t.radius()
+        series = 1 / np.maximum(1 - r / 4, 0.01)  # the sum of (r/4)^n
+        wide = 6 * (np.expm1(np.minimum(r, 700.0)) * 1.001 - r - r * r / 2) / np.maximum(r, 1) ** 3
+        wide = np.where(r < 700, wide, INF)
+        return Rules().of(t, (one, 0), (one, 0), (one / 2, 0), np.where(r < 2, series, wide) / 6 * 1.001)

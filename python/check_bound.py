@@ -68,8 +68,9 @@ class Question:
         side = (high - low) / (self.inputs.high - self.inputs.low)
         steep = sum(np.stack([self.moved(model, a)[every, worst] for a in range(h.d)], -1) for model in (h, f))
         total = steep.sum(-1, keepdims=True)
-        # Where it is steep, but no side becomes five times as long as the others for its share of the domain.
+        # Where it is steep and long, for its share of the domain, but no side that is a fifth of the longest: halved alone for ever, it would show nothing.
         worth = np.where(total > 0, steep / np.where(total > 0, total, 1), 0) + 1.5 * side / side.sum(-1, keepdims=True)
+        worth = np.where(5 * side > side.max(-1, keepdims=True), worth, 0)
         return bound[every, worst], attained, worth.argmax(-1)
 
     @staticmethod

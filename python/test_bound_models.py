@@ -172,6 +172,16 @@ class Models(unittest.TestCase):
                 with self.subTest(width=width, sharp=sharp, causal=seen is not None):
                     self.assert_holds(Rules().mixture(s, v, seen), t, reference.softmax(scores) @ v_at)
 
+    def test_a_mixture_of_two(self):
+        """Scores ± r t with values ± 1 are tanh(r t), of which a form on a wide box knows little, but the right things."""
+        t = np.linspace(-1, 1, 401)
+        for r in (0.01, 0.3, 1.0, 1.7, 2.5, 6.0, 60.0):
+            s, v = np.zeros((3, len(t), 1, 2)), np.zeros((3, len(t), 2, 1))
+            s[1], v[0, :, :, 0] = (r, -r), (1, -1)
+            y = Rules().mixture(Taylor(s, np.zeros(s.shape[1:])), Taylor(v, np.zeros(v.shape[1:])))
+            self.assert_holds(y, t[:, None], np.tanh(r * t)[:, None, None])
+            self.assertLess(y.e.max(), min(1 + 1e-9, 1.5 * r**3), r)  # what is left of tanh is r³/3 at most
+
     def test_errors_are_of_third_order(self):
         for name in ("gelu", "gelu_tanh", "tanh"):
             errors = []

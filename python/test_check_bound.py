@@ -19,7 +19,7 @@ sys.path.insert(0, str(HERE))
 import check_bound  # noqa: E402
 import headway_reference as reference  # noqa: E402
 from proof_formulas import Problem  # noqa: E402
-from test_bound_models import TRANSFORMER, ffn, sizes, write  # noqa: E402
+from test_bound_models import PAPER, TRANSFORMER, ffn, sizes, write  # noqa: E402
 
 
 class Bounds(unittest.TestCase):
@@ -67,6 +67,15 @@ class Bounds(unittest.TestCase):
         self.assert_noticed("the bound is wrong", upper=0.99 * self.lower, lower=0.98 * self.lower)
         self.assert_noticed("not verified: on ", most=30)
         self.assert_noticed("the search has no upper bound yet", upper=None)
+
+    def test_no_side_is_halved_alone(self):
+        with tempfile.TemporaryDirectory() as place:
+            write(Path(place), "paper_two_layer", PAPER, sizes(3, 1, 1), np.random.default_rng(5))
+            domain = "x1_1 in [-1, 1], x2_1 in [-1, 1], x3_1 in [-1, 1]"
+            question = check_bound.Question(Path(place), {"target": "1e9*x2_1", "domain": domain, "arithmetic": "exact"})
+            for length, axes in ((1.0, {1}), (1e-6, {0, 2})):  # x2_1 alone is steep, until it is short
+                _, _, axis = question.bounds(np.array([[-1.0, 0.0, -1.0]]), np.array([[1.0, length, 1.0]]))
+                self.assertIn(int(axis[0]), axes, length)
 
     def test_a_larger_lower_bound(self):
         self.assert_noticed("the lower bound is not attained", lower=1.00001 * self.lower)

@@ -120,6 +120,12 @@ impl<const D: usize> Form<D> {
         self.slopes.iter().map(|slope| slope.abs()).sum::<f64>() * UP
     }
 
+    /// |c| + Σ_a |g_a| + Σ_ab |q_ab| + e, by which a sum of forms is off in proportion.
+    pub fn parts(&self) -> f64 {
+        let bends = self.bends.iter().flatten().map(|bend| bend.abs()).sum::<f64>();
+        self.centre.abs() + self.error + self.reach() + bends
+    }
+
     /// The largest distance from c without the error.
     pub fn moved(&self) -> f64 {
         (self.reach() + bulge(&self.bends)) * UP
@@ -173,7 +179,7 @@ impl<const D: usize> Form<D> {
 
     /// f g
     pub fn times(&self, other: &Self, arithmetic: Arithmetic) -> Self {
-        dot(std::slice::from_ref(self), std::slice::from_ref(other), 1.0, arithmetic)
+        dot(&[(*self).into()], &[(*other).into()], 1.0, arithmetic)
     }
 
     /// φ(f) for a φ given by its jets, best of three: its slope in the middle and second derivatives over the box, its slopes over the
@@ -265,22 +271,22 @@ impl<const D: usize> Default for Sum<D> {
 impl<const D: usize> Sum<D> {
     /// Adds w f.
     pub fn add(&mut self, weight: f64, form: &Form<D>) {
+        self.add_sized(weight, form, form.parts());
+    }
+
+    /// Adds w f of which [`Form::parts`] is known.
+    pub fn add_sized(&mut self, weight: f64, form: &Form<D>, parts: f64) {
         if weight == 0.0 {
             return;
         }
         let size = weight.abs();
         self.total.centre += weight * form.centre;
-        let mut reach = form.centre.abs() + form.error;
-        for (total, slope) in self.total.slopes.iter_mut().zip(&form.slopes) {
-            *total += weight * slope;
-            reach += slope.abs();
-        }
-        for (total, bend) in self.total.bends.iter_mut().flatten().zip(form.bends.iter().flatten()) {
-            *total += weight * bend;
-            reach += bend.abs();
+        self.total.slopes.iter_mut().zip(&form.slopes).for_each(|(total, slope)| *total += weight * slope);
+        for (total, row) in self.total.bends.iter_mut().zip(&form.bends) {
+            total.iter_mut().zip(row).for_each(|(total, bend)| *total += weight * bend);
         }
         self.total.error += size * form.error;
-        self.size += size * reach;
+        self.size += size * parts;
         self.terms += 1;
     }
 
@@ -297,11 +303,43 @@ impl<const D: usize> Sum<D> {
     }
 }
 
+/// A form with what its products need.
+#[derive(Clone, Copy, Debug)]
+pub struct Measured<const D: usize> {
+    /// The form.
+    pub form: Form<D>,
+    /// [`Form::reach`].
+    pub reach: f64,
+    /// The largest size of the quadratic part.
+    pub bulge: f64,
+}
+
+impl<const D: usize> From<Form<D>> for Measured<D> {
+    fn from(form: Form<D>) -> Self {
+        Self { form, reach: form.reach(), bulge: bulge(&form.bends) }
+    }
+}
+
+impl<const D: usize> Measured<D> {
+    /// The largest absolute value; infinite if there is no bound.
+    pub fn size(&self) -> f64 {
+        let size = (self.form.centre.abs() + self.reach + self.bulge + self.form.error) * UP;
+        if size.is_nan() { f64::INFINITY } else { size }
+    }
+
+    /// Those of all forms of a row.
+    pub fn row(row: &[Form<D>]) -> Vec<Self> {
+        row.iter().copied().map(Self::from).collect()
+    }
+}
+
 /// s Σ_k f_k g_k
-pub fn dot<const D: usize>(f: &[Form<D>], g: &[Form<D>], scale: f64, arithmetic: Arithmetic) -> Form<D> {
+pub fn dot<const D: usize>(f: &[Measured<D>], g: &[Measured<D>], scale: f64, arithmetic: Arithmetic) -> Form<D> {
     let mut form = Form::point(0.0);
     let mut size = 0.0;
-    for (f, g) in f.iter().zip(g) {
+    for (Measured { form: f, reach: reach_f, bulge: bulge_f }, Measured { form: g, reach: reach_g, bulge: bulge_g }) in
+        f.iter().zip(g)
+    {
         form.centre += f.centre * g.centre;
         for a in 0..D {
             form.slopes[a] += f.slopes[a] * g.centre + f.centre * g.slopes[a];
@@ -309,7 +347,6 @@ pub fn dot<const D: usize>(f: &[Form<D>], g: &[Form<D>], scale: f64, arithmetic:
                 form.bends[a][b] += f.slopes[a] * g.slopes[b] + f.centre * g.bends[a][b] + f.bends[a][b] * g.centre;
             }
         }
-        let ([reach_f, bulge_f], [reach_g, bulge_g]) = ([f.reach(), bulge(&f.bends)], [g.reach(), bulge(&g.bends)]);
         let (size_f, size_g) = (f.centre.abs() + reach_f + bulge_f, g.centre.abs() + reach_g + bulge_g);
         form.error += reach_f * bulge_g + bulge_f * (reach_g + bulge_g);
         form.error += f.error * (size_g + g.error) + size_f * g.error;

@@ -148,15 +148,16 @@ impl Inputs {
         self.with(|value| Jet::constant(Interval::point(value), n, order), |a| Jet::variable(sides[a], a, n, order))
     }
 
-    /// The axis along which to halve a box: where it is steep, but no side becomes ten times as long as the others for its share of
-    /// the domain, since what makes a bound wide need not show in slopes.
+    /// The axis along which to halve a box: where it is steep, and long for its share of the domain, since what makes a bound wide need
+    /// not show in slopes; never one that is an eighth of the longest or less.
     pub(super) fn axis(&self, sides: &[Interval], steep: impl Fn(usize) -> f64) -> usize {
         let count = sides.len();
         let length = |a: usize| (sides[a].high - sides[a].low) / (self.sides[a].high - self.sides[a].low);
+        let longest = (0..count).map(length).fold(0.0, f64::max);
         let lengths: f64 = (0..count).map(length).sum();
         let slopes: f64 = (0..count).map(&steep).sum();
         let slope = |a: usize| if slopes > 0.0 && slopes.is_finite() { steep(a) / slopes } else { 0.0 };
-        let worth = |a: usize| slope(a) + 1.25 * length(a) / lengths;
+        let worth = |a: usize| if 8.0 * length(a) > longest { slope(a) + 1.25 * length(a) / lengths } else { 0.0 };
         (0..count).fold(0, |best, a| if worth(a) > worth(best) { a } else { best })
     }
 }

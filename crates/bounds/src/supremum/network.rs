@@ -9,7 +9,7 @@ use headway_tasks::{Interval, Jet, Order, enclosures};
 
 use super::{
     attention::mixture,
-    form::{Arithmetic, Form, Sum, dot},
+    form::{Arithmetic, Form, Measured, Sum, dot},
 };
 
 /// Roundings of float32 that a GELU costs, relative to its argument: that of Φ by a polynomial of 1.5e-7 included.
@@ -50,9 +50,11 @@ struct Pass {
 impl Pass {
     /// x W + b for one row.
     fn affine<const D: usize>(&self, x: &[Form<D>], weight: &Matrix, bias: &Row) -> Vec<Form<D>> {
+        let parts: Vec<f64> = x.iter().map(Form::parts).collect();
         let column = |column: usize| {
             let mut sum = Sum::default();
-            weight.column(column).iter().zip(x).for_each(|(w, x)| sum.add(*w, x));
+            let terms = weight.column(column).into_iter().zip(x).zip(&parts);
+            terms.for_each(|((w, x), parts)| sum.add_sized(*w, x, *parts));
             sum.finish(bias[column], self.arithmetic)
         };
         (0..weight.ncols()).map(column).collect()
@@ -120,16 +122,18 @@ impl Pass {
     ) -> Rows<D> {
         let mut sums: Vec<Vec<Sum<D>>> = vec![vec![Sum::default(); layer.bias.len()]; queries.len()];
         for head in &layer.heads {
-            let of_queries = self.all(queries, &head.query);
-            let (of_keys, values) = (self.all(keys, &head.key), self.all(keys, &head.value));
+            let [of_queries, of_keys, values] = [(queries, &head.query), (keys, &head.key), (keys, &head.value)]
+                .map(|(rows, map)| self.all(rows, map).iter().map(|row| Measured::row(row)).collect::<Vec<_>>());
             for (i, (query, sums)) in of_queries.iter().zip(&mut sums).enumerate() {
                 let seen: Vec<usize> = (0..keys.len()).filter(|key| sight.sees(i, *key)).collect();
                 let score = |key: &usize| dot(query, &of_keys[*key], head.scale, self.arithmetic);
                 let scores: Vec<Form<D>> = seen.iter().map(score).collect();
-                let values: Vec<&[Form<D>]> = seen.iter().map(|key| values[*key].as_slice()).collect();
+                let values: Vec<&[Measured<D>]> = seen.iter().map(|key| values[*key].as_slice()).collect();
                 let mixed = mixture(&scores, &values, self.arithmetic);
+                let parts: Vec<f64> = mixed.iter().map(Form::parts).collect();
                 for (column, sum) in sums.iter_mut().enumerate() {
-                    head.output.column(column).iter().zip(&mixed).for_each(|(w, mixed)| sum.add(*w, mixed));
+                    let terms = head.output.column(column).into_iter().zip(&mixed).zip(&parts);
+                    terms.for_each(|((w, mixed), parts)| sum.add_sized(*w, mixed, *parts));
                 }
             }
         }
@@ -172,7 +176,8 @@ impl Pass {
         let mean = sum.finish(0.0, self.arithmetic);
         let centred: Vec<Form<D>> =
             if norm.centres { x.iter().map(|x| x.plus(&mean, self.arithmetic)).collect() } else { x.to_vec() };
-        let square = dot(&centred, &centred, 1.0 / n, self.arithmetic);
+        let measured = Measured::row(&centred);
+        let square = dot(&measured, &measured, 1.0 / n, self.arithmetic);
         let variance = square.plus(&Form::point(norm.epsilon), self.arithmetic);
         // It is never below ε.
         let least = norm.epsilon * (1.0 - 8.0 * self.arithmetic.unit());
@@ -194,9 +199,10 @@ impl Pass {
             Exit::Stack(Readout::Rows) => h[..seq_len].concat(),
             Exit::Stack(Readout::Affine { weight, bias }) => self.flat(&h, weight, bias),
             Exit::Stack(Readout::Softmax { scores, scores_bias, values, weight, bias }) => {
-                let values: Rows<D> =
-                    values.row_iter().map(|row| row.iter().copied().map(Form::point).collect()).collect();
-                let values: Vec<&[Form<D>]> = values.iter().map(Vec::as_slice).collect();
+                let points = |row: Vec<f64>| row.into_iter().map(|value| Form::point(value).into()).collect();
+                let values: Vec<Vec<Measured<D>>> =
+                    values.row_iter().map(|row| points(row.iter().copied().collect())).collect();
+                let values: Vec<&[Measured<D>]> = values.iter().map(Vec::as_slice).collect();
                 let bias_of_scores = Row::from_iterator(scores_bias.ncols(), scores_bias.iter().copied());
                 let channels = h.iter().map(|row| {
                     let scores = self.affine(row, scores, &bias_of_scores);
@@ -221,7 +227,8 @@ impl Pass {
             }
             Exit::SoftmaxOfChannels => {
                 let of = |row: &Vec<Form<D>>| {
-                    let values: Vec<&[Form<D>]> = row.iter().map(std::slice::from_ref).collect();
+                    let measured = Measured::row(row);
+                    let values: Vec<&[Measured<D>]> = measured.iter().map(std::slice::from_ref).collect();
                     mixture(row, &values, self.arithmetic)
                 };
                 h[..seq_len].iter().flat_map(of).collect()
