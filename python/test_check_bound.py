@@ -82,6 +82,16 @@ class Bounds(unittest.TestCase):
         self.assert_noticed("the lower bound is not attained", at={"x1_1": 0.1, "x2_1": 0.2})
         self.assert_noticed("attained outside of the domain", at={"x1_1": 1.5, "x2_1": 0.2})
 
+    def test_a_lower_bound_at_a_jump(self):
+        jump = {"target": "floor(3*x1_1)", "domain": "x1_1 in [-1, 1], x2_1 in [-1, 1]"}
+        least, largest = check_bound.Question(self.checkpoint, jump | {"arithmetic": "exact"}).at([1.0, 0.2])
+        self.assertAlmostEqual(largest - least, 1)  # floor(3) is 3, and less than 3 is 2
+        at = {"x1_1": 1.0, "x2_1": 0.2}
+        lines = self.verify(**jump, at=at, lower=largest, upper=largest + 5)
+        self.assertTrue(lines[0].startswith("ON TRUST lower"), lines)
+        self.assertTrue(self.verify(**jump, at=at, lower=least, upper=largest + 5)[0].startswith("ok   lower"))
+        self.assert_noticed("the lower bound is not attained", **jump, at=at, lower=1.00001 * largest, upper=largest + 5)
+
     def test_another_question(self):
         self.assert_noticed("the bound is wrong", target="sin(2*x1_1)*x2_1 + 5", lower=0.0)
         self.assert_noticed("the bound is wrong", domain="x1_1 in [-1, 1], x2_1 in [-1, 3]")
