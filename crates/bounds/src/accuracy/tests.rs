@@ -140,14 +140,17 @@ fn near_the_largest([vocab, k, heads]: [usize; 3], skip: bool, norm: Option<bool
     }
     let enter = function.enter.as_mut().unwrap();
     enter.constant.iter_mut().chain(layer.bias.iter_mut()).for_each(|w| *w += noise());
+    // The last token adds what no other place does.
+    enter.constant.row_mut(k - 1).iter_mut().for_each(|w| *w *= 8.0);
     let Exit::Rows { norm: last, map, .. } = &mut function.exit else { panic!("{:?}", function.exit) };
     map.weight.iter_mut().for_each(|w| *w += noise());
+    // What no norm divides is exact without one, else bounded: two heads are as well.
+    let mut bias = || if heads == 1 && norm.is_some() { 0.0 } else { noise() };
+    map.bias.iter_mut().for_each(|b| *b += bias());
     if let Some(centres) = norm {
-        let width = vocab + 2;
-        let gain = Row::from_fn(width, |_, _| 1.0 + noise());
-        *last = Some(LayerNorm { centres, gain, bias: Row::zeros(width), epsilon: 1e-5 });
-    } else {
-        map.bias.iter_mut().for_each(|b| *b += noise());
+        let bias = Row::from_fn(vocab + 2, |_, _| bias());
+        let gain = Row::from_fn(vocab + 2, |_, _| 1.0 + noise());
+        *last = Some(LayerNorm { centres, gain, bias, epsilon: 1e-5 });
     }
     function
 }

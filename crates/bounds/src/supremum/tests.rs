@@ -277,6 +277,22 @@ fn line(seq_len: usize, w: f64, b: f64) -> Function {
     }
 }
 
+/// Scores ± r ε with values ± 1 are tanh(r ε), of which r³/3 is left beyond the linear part at most.
+#[test]
+fn a_mixture_of_two_is_a_tangent() {
+    for r in [0.01, 0.3, 1.0, 1.7, 2.5, 6.0, 60.0] {
+        let score = |sign: f64| Form::<2> { slopes: [sign * r, 0.0], ..Form::point(0.0) };
+        let values = [1.0, -1.0].map(|value| [Measured::from(Form::point(value))]);
+        let form = mixture(&[score(1.0), score(-1.0)], &values.each_ref().map(|v| &v[..]), Arithmetic::Exact)[0];
+        for step in -50..=50 {
+            let t = f64::from(step) / 50.0;
+            holds(&form, [t, 0.3], (r * t).tanh()).unwrap();
+        }
+        // r³/6 of the exponential and r (r²/2) of the sum of weights, half as much again for higher orders; never beyond the values.
+        assert!(form.error <= (r * r * r).min(1.0) + OWN_ROUNDING, "{r}: {form:?}");
+    }
+}
+
 /// Where a bound shows no slopes but those along one axis, halving that axis alone would go on for ever: no side is left behind.
 #[test]
 fn no_side_is_halved_alone() {
