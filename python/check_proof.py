@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
 """Check a proof, `proof.json` beside a certificate, from the weights and the task alone.
 
-Networks of several layers have a chain of inequalities between exact rationals, of which each is derived anew (proof_chains.py). For those of one
-layer `headway construct … --prove` writes which boxes cover the domain; nothing else of it is used. This script reads the weights and the task, and bounds
-the error on each box anew, in double precision rounded outward (formulas: proof_formulas.py), halving a box where its enclosures need a smaller one.
+Networks of several layers have a chain of inequalities between exact rationals, of which each is derived anew (proof_chains.py, proof_descent.py).
+For those of one layer `headway construct … --prove` writes which boxes cover the domain; nothing else of it is used. This script reads the weights
+and the task, and bounds the error on each box anew, in double precision rounded outward (formulas: proof_formulas.py), halving a box where its
+enclosures need a smaller one.
 
 On a box with middle m and radii r, |h − f| ≤ |h(m) − f(m)| + Σ_j sup |∂h/∂x_j − ∂f/∂x_j| r_j, and at most the distance of the ranges of h and f.
 Mixtures and what float32 adds: proof_mixtures.py. Needs Python 3.11 and numpy 1.24 or newer.
@@ -18,9 +19,11 @@ from pathlib import Path
 import numpy as np
 
 import proof_chains
+import proof_descent
 from proof_formulas import ONE, ZERO, I, Problem, check, constants, formula, parse, table
 from proof_mixtures import INF, U32, File, U, Weights, mixture
 
+CHAINS = {"relu_network": proof_chains.relu_network, "in_context_regression": proof_descent.in_context_gd}
 DEEPEST, CHUNK = 12, 128  # how often a box may be halved here; boxes that are bounded together, which leave out the same keys
 
 
@@ -133,7 +136,9 @@ def verify(path):
         check(sum(claims) <= certificate["tolerance"] * (1 + 1e-12), "the proof does not reach the tolerance")
     said = f"error at most {claims[0]:.6g} in exact arithmetic and {claims[1]:.4g} more in float32"
     if "steps" in proof:
-        count = proof_chains.verify(File(path), task, proof["steps"], claims)
+        ((kind, task),) = task.items()
+        check(kind in CHAINS, f"no chain is about the task {kind}")
+        count = CHAINS[kind](File(path), task, proof_chains.Steps(proof["steps"]), claims)
         return f"ok   proof: {said}, by {count} inequalities between exact rationals"
     weights = Weights(path)
     check(sorted(p for part in proof["parts"] for p in part["positions"]) == list(range(weights.n)), "the parts do not name each position once")

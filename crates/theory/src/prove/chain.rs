@@ -3,7 +3,7 @@
 //! Every step claims that a quantity is at most a number: the reciprocal of a temperature that stands in the file, a row sum of its weights,
 //! or something that follows from earlier steps by a formula of the construction. Numbers are float64 and are written as the fractions
 //! that they are. Each is rounded up by more than its computation in double precision is off by, and later steps are computed from
-//! it, so that they hold for the numbers as written. `python/proof_chains.py` reads the weights and the task, and derives every right-hand side anew
+//! it, so that they hold for the numbers as written. `python/check_proof.py` reads the weights and the task, and derives every right-hand side anew
 //! in rational arithmetic.
 
 use serde::{Deserialize, Serialize};
