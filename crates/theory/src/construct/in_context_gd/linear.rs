@@ -38,11 +38,11 @@ use crate::{
 
 /// What a step is made of besides its head.
 #[derive(Clone)]
-struct Parts {
+pub(super) struct Parts {
     /// Slopes of a loss other than squares.
-    slopes: Option<Slopes>,
+    pub slopes: Option<Slopes>,
     /// S of the Lasso.
-    threshold: Option<SoftThreshold>,
+    pub threshold: Option<SoftThreshold>,
 }
 
 impl Parts {
@@ -53,11 +53,12 @@ impl Parts {
     }
 
     /// Layers of a step.
-    fn depth(&self) -> usize {
+    pub fn depth(&self) -> usize {
         1 + 2 * usize::from(self.slopes.is_some()) + usize::from(self.threshold.is_some())
     }
 
-    fn has_gates(&self) -> bool {
+    /// Whether gates take part.
+    pub fn has_gates(&self) -> bool {
         self.threshold.is_some() || self.slopes.as_ref().is_some_and(Slopes::has_gates)
     }
 }
@@ -194,7 +195,8 @@ impl<'a> MirrorPlan<'a> {
             None => (0.0, 1.0),
             Some(of) => (of.largest(), (1.0 + 3.0 / of.scale) * (1.0 + of.steepness())),
         };
-        let largest = gd.x_max.max(gd.y_max).max(weight).max(largest);
+        let of_threshold = self.parts.threshold.map_or(0.0, |of| of.reach + of.threshold);
+        let largest = [gd.y_max, weight, largest, of_threshold].into_iter().fold(gd.x_max, f64::max);
         let all = steps::rows(gd) + self.parts.slopes.as_ref().map_or(0, Slopes::anchors);
         let shift = (k * self.parts.depth() as f64 + 1.0) * 2.0 * all as f64 * (-GAP).exp() * largest;
         let gain = 1.0 + 2.0 * self.delta * gd.x_max * ((gd.d as f64).sqrt() * weight + 1.0);
@@ -299,7 +301,12 @@ impl<'a> MirrorPlan<'a> {
             bound: self.bound(gd),
             rounding: self.rounding(gd),
             likely: None,
-            provable: chain::chain(gd, [self.delta, self.readout], rows).map(Provable::Chain),
+            provable: Some(Provable::Chain(chain::chain(
+                gd,
+                self.parts,
+                [self.delta, self.readout],
+                [self.bound(gd), self.rounding(gd)],
+            ))),
             proof: None,
             truth: None,
             norm: None,
