@@ -5,7 +5,7 @@ use headway_tasks::baseline::gradient_descent::ExampleLoss;
 
 use super::{
     InContextGd,
-    linear::Parts,
+    parts::Parts,
     power,
     slopes::{Means, Slopes},
     steps, threshold,

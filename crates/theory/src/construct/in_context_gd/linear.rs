@@ -19,12 +19,7 @@
 
 use headway_plain::Readout;
 
-use super::{
-    InContextGd, chain, power, readout,
-    slopes::Slopes,
-    steps,
-    threshold::{self, SoftThreshold},
-};
+use super::{InContextGd, chain, parts::Parts, power, readout, slopes::Slopes, steps, threshold};
 use crate::{
     bound::Bound,
     construct::{Construction, Cost, Request, Temperature, choose},
@@ -35,33 +30,6 @@ use crate::{
     refusal::Refusal,
     space::Space,
 };
-
-/// What a step is made of besides its head.
-#[derive(Clone)]
-pub(super) struct Parts {
-    /// Slopes of a loss other than squares.
-    pub slopes: Option<Slopes>,
-    /// S of the Lasso.
-    pub threshold: Option<SoftThreshold>,
-}
-
-impl Parts {
-    fn of(gd: &InContextGd) -> Self {
-        let reach = 2.0 * (gd.weight_norm() + gd.rate * gd.input_norm() * gd.mean_slope());
-        let threshold = (gd.lasso > 0.0).then(|| SoftThreshold::new(gd.rate * gd.lasso, reach));
-        Self { slopes: Slopes::of(gd), threshold }
-    }
-
-    /// Layers of a step.
-    pub fn depth(&self) -> usize {
-        1 + 2 * usize::from(self.slopes.is_some()) + usize::from(self.threshold.is_some())
-    }
-
-    /// Whether gates take part.
-    pub fn has_gates(&self) -> bool {
-        self.threshold.is_some() || self.slopes.as_ref().is_some_and(Slopes::has_gates)
-    }
-}
 
 /// Errors of the last state, by what they come from.
 #[derive(Clone, Copy, Debug, Default)]
