@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
 """Check a proof, `proof.json` beside a certificate, from the weights and the task alone.
 
-Networks of several layers have a chain of inequalities between exact rationals, of which each is derived anew (proof_chains.py). For those of one
-layer `headway construct … --prove` writes which boxes cover the domain; nothing else of it is used. This script reads the weights and the task, and bounds
-the error on each box anew, in double precision rounded outward (formulas: proof_formulas.py), halving a box where its enclosures need a smaller one.
+Networks of several layers have a chain of inequalities between exact rationals, of which each is derived anew (proof_chains.py, proof_descent.py).
+For those of one layer `headway construct … --prove` writes which boxes cover the domain; nothing else of it is used. This script reads the weights
+and the task, and bounds the error on each box anew, in double precision rounded outward (formulas: proof_formulas.py), halving a box where its
+enclosures need a smaller one.
 
 On a box with middle m and radii r, |h − f| ≤ |h(m) − f(m)| + Σ_j sup |∂h/∂x_j − ∂f/∂x_j| r_j, and at most the distance of the ranges of h and f.
 Mixtures and what float32 adds: proof_mixtures.py. Needs Python 3.11 and numpy 1.24 or newer.
@@ -18,7 +19,8 @@ from pathlib import Path
 import numpy as np
 
 from bound_target import numbers_of
-from proof_chains import Steps, in_context_gd
+from proof_chains import Steps
+from proof_descent import in_context_gd
 from proof_formulas import ZERO, I, Problem, check, constants, formula, parse, table, told
 from proof_mixtures import File, U, Weights, errors
 from proof_units import relu_network

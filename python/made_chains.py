@@ -8,6 +8,7 @@ is damaged.
 
 import json
 import os
+import tomllib
 
 import check_certificate
 import check_proof
@@ -43,10 +44,12 @@ class Chains(Folders):
 
     def assert_every_step_is_needed(self):
         steps = json.loads((self.place / "proof.json").read_text(encoding="utf-8"))["steps"]
+        boxes = {"slope of the head", "slope of the loss", "noise of the head", "mass of the head"}
+        boxes = boxes if any(step["name"] in boxes - {"slope of the loss"} for step in steps) else set()
         for at, step in enumerate(steps):
-            # A hundredth less, as a fraction whose denominator is a power of two.
+            # A hundredth less, as a fraction whose denominator is a power of two; half of what boxes find, which is below a lattice's bound.
             value = fraction(step["at_most"])
-            less = f"{value.numerator * 4055}/2^{value.denominator.bit_length() - 1 + 12}"
+            less = f"{value.numerator * (2048 if step['name'] in boxes else 4055)}/2^{value.denominator.bit_length() - 1 + 12}"
             self.assertTrue(0 < fraction(less) < value)
             self.assert_refused_with(lambda proof, at=at, less=less: proof["steps"][at].update(at_most=less), f"the step `{step['name']}` claims")
         self.assert_refused_with(lambda proof: proof["steps"].pop(), "the chain ends before the step")
@@ -66,7 +69,6 @@ class Chains(Folders):
 
     def assert_weights_and_task_are_read(self):
         other, missing = "is not what the construction writes", "a unit of the task's network is missing"
-        layers = self.certificate()["sizes"].get("layers", 3)
         if self.certificate()["construction"] == "relu-network" and "p" in self.certificate()["sizes"]:
             task, damage = self.damage_of_anchors()
         elif self.certificate()["construction"] == "relu-network":
@@ -82,27 +84,17 @@ class Chains(Folders):
             ]
         else:
             task = ("noise = 0.03", "noise = 0.04", "the step `")
-            steps = [f"layers.{at}.heads.1" for at in range(1, round(layers) - 1)]
-            # Scores of another scale, in queries and outputs alike.
-            delta = {f"{step}.query.weight": 1.01 for step in steps} | {f"{step}.output.weight": 1 / 1.01 for step in steps}
-            last = f"layers.{round(layers) - 1}.heads.0"
-            damage = [
-                (delta, "the step `delta`"),
-                ({name: 1 / by for name, by in delta.items()}, "the step `1/delta`"),
-                ({f"{last}.query.weight": 1.01, f"{last}.output.weight": 1 / 1.01}, "the step `delta'`"),
-                ({f"{steps[-1]}.output.weight": 1.001}, other),
-                ({"layers.0.heads.0.key.weight": 1.1}, other),
-                ({"layers.1.map.position": 1.1}, other),
-                ({"layers.1.map.project.weight": 0.9}, other),
-            ]
+            damage = self.damage_of_descent(other)
         whole = (self.place / "model.safetensors").read_bytes()
         for changes, words in damage:
             with self.subTest(changes):
 
                 def scaled(weights, changes=changes, words=words):
                     for name, by in changes.items():
-                        # The last rows of a step's query silence rows, which has no scale.
-                        rows = slice(0, -1) if "delta`" in words and name.endswith("query.weight") else slice(None)
+                        # The last rows of a step's query silence rows, which has no scale; of four rows of a gate's the first has its score.
+                        gates, silencing = "beta" in words, "delta`" in words or "delta''`" in words
+                        rows = slice(None, None, 4) if gates else slice(0, -1) if silencing and str(name).endswith("query.weight") else slice(None)
+                        name, rows = name if isinstance(name, tuple) else (name, rows)
                         weights[name][rows] *= by
 
                 self.rewrite("model.safetensors", scaled)
@@ -134,3 +126,51 @@ class Chains(Folders):
             ({"layers.0.heads.0.key.weight": 1.05}, missing),
             ({"layers.0.heads.0.query.weight": 1.1}, "is not its own label"),
         ]
+
+    def damage_of_descent(self, other):
+        """Changes of weights, and what is said of each."""
+        task = tomllib.loads((self.place / "train.toml").read_text(encoding="utf-8"))["task"]["in_context_regression"]
+        options = task["gradient_descent"]
+        sloped, sparse = options.get("loss", "squared") != "squared", options.get("lasso", 0.0) > 0
+        depth = 1 + 2 * sloped + sparse
+        firsts = range(1, 1 + options["steps"] * depth, depth)
+        last = f"layers.{1 + options['steps'] * depth}.heads.0"
+
+        def scaled(heads):
+            """Scores of another scale, in queries and outputs alike."""
+            return {f"{head}.query.weight": 1.01 for head in heads} | {f"{head}.output.weight": 1 / 1.01 for head in heads}
+
+        steps = [f"layers.{at + 2 * sloped}.heads.1" for at in firsts]
+        damage = [
+            (scaled(steps), "the step `delta`"),
+            ({name: 1 / by for name, by in scaled(steps).items()}, "the step `1/delta`"),
+            (scaled([last]), "the step `delta'`"),
+            ({f"{steps[-1]}.output.weight": 1.001}, other),
+            ({"layers.0.heads.0.key.weight": 1.1}, other),
+            ({"layers.1.map.position": 1.1}, other),
+            ({"layers.1.map.project.weight": 0.9}, other),
+        ]
+        if sloped:
+            predictions = [f"layers.{at}.heads.1" for at in firsts]
+            damage += [
+                (scaled(predictions), "the step `delta''`"),
+                ({f"layers.{firsts[-1] + 1}.heads.1.value.weight": 1.1}, other),
+                ({f"layers.{firsts[-1] + 1}.map.position": 1.1}, other),
+            ]
+        if "huber" in options.get("loss", ""):
+            damage.append(({f"layers.{at + 1}.heads.1.query.weight": 0.99 for at in firsts}, "the step `1/beta of slopes`"))
+        if options.get("loss") == "logistic":
+            d, rows = task["d"], 2 * task["n_points"] + 3
+            anchors = range(rows, rows + round(self.certificate()["sizes"]["anchors"]))
+            damage += [
+                # Values of anchors, and the factor of z.
+                ({("layers.2.map.position", (anchors, -1)): 1.01}, "the step `slope of the"),
+                ({("layers.2.map.project.weight", 2 * d + 2): 0.99}, "the step `slope of the"),
+            ]
+        if sparse:
+            damage += [
+                ({f"layers.{at + depth - 1}.heads.1.query.weight": 0.99 for at in firsts}, "the step `1/beta`"),
+                ({f"layers.{firsts[-1] + depth - 1}.heads.1.output.weight": 1.1}, other),
+                ({f"layers.{firsts[-1] + depth - 1}.map.position": 1.1}, other),
+            ]
+        return damage

@@ -68,6 +68,14 @@ impl Bound {
         self
     }
 
+    /// The same terms with other values.
+    pub fn with_values(mut self, values: &[f64]) -> Self {
+        debug_assert_eq!(self.terms.len(), values.len());
+        self.terms.iter_mut().zip(values).for_each(|(term, value)| term.value = *value);
+        self.value = self.terms.iter().map(|term| term.value).sum();
+        self
+    }
+
     /// Whether some term depends on this basis.
     pub fn rests_on(&self, basis: Basis) -> bool {
         self.terms.iter().any(|term| term.basis == basis)

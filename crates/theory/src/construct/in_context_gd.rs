@@ -25,6 +25,7 @@ mod chain;
 mod hard;
 mod iterates;
 pub mod linear;
+mod parts;
 pub(super) mod readout;
 mod slopes;
 pub mod squares;

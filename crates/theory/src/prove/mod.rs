@@ -309,8 +309,8 @@ fn questions(
 ) -> Result<Vec<(Vec<usize>, Question)>, Refusal> {
     let Some(Provable::Boxes { function, variables }) = provable else {
         let problem = "goes by boxes over one layer of attention: truncated-linear, truncated-linear-heads, activation, max-affine on a \
-                       grid, and seq2seq with --method grid can be proved; by inequalities relu-network, and in-context-gd in form e1 on squares without \
-                       the Lasso; the bound from formulas needs no --prove";
+                       grid, and seq2seq with --method grid can be proved; by inequalities relu-network, and in-context-gd in form e1; \
+                       the bound from formulas needs no --prove";
         return Err(refused(problem));
     };
     let Some(target) = &function.enclosure else {

@@ -43,7 +43,7 @@ impl InContextGd {
     }
 
     /// Whether a step is a linear map of w.
-    fn is_linear(&self) -> bool {
+    pub(super) fn is_linear(&self) -> bool {
         self.loss.is_squared() && self.lasso == 0.0
     }
 
@@ -59,7 +59,7 @@ impl InContextGd {
     }
 
     /// Upper bound on F(0).
-    fn start(&self) -> f64 {
+    pub(super) fn start(&self) -> f64 {
         match self.loss {
             // The same for every label.
             ExampleLoss::Logistic => LN_2,

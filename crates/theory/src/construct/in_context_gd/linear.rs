@@ -19,12 +19,7 @@
 
 use headway_plain::Readout;
 
-use super::{
-    InContextGd, chain, power, readout,
-    slopes::Slopes,
-    steps,
-    threshold::{self, SoftThreshold},
-};
+use super::{InContextGd, chain, parts::Parts, power, readout, slopes::Slopes, steps, threshold};
 use crate::{
     bound::Bound,
     construct::{Construction, Cost, Request, Temperature, choose},
@@ -35,32 +30,6 @@ use crate::{
     refusal::Refusal,
     space::Space,
 };
-
-/// What a step is made of besides its head.
-#[derive(Clone)]
-struct Parts {
-    /// Slopes of a loss other than squares.
-    slopes: Option<Slopes>,
-    /// S of the Lasso.
-    threshold: Option<SoftThreshold>,
-}
-
-impl Parts {
-    fn of(gd: &InContextGd) -> Self {
-        let reach = 2.0 * (gd.weight_norm() + gd.rate * gd.input_norm() * gd.mean_slope());
-        let threshold = (gd.lasso > 0.0).then(|| SoftThreshold::new(gd.rate * gd.lasso, reach));
-        Self { slopes: Slopes::of(gd), threshold }
-    }
-
-    /// Layers of a step.
-    fn depth(&self) -> usize {
-        1 + 2 * usize::from(self.slopes.is_some()) + usize::from(self.threshold.is_some())
-    }
-
-    fn has_gates(&self) -> bool {
-        self.threshold.is_some() || self.slopes.as_ref().is_some_and(Slopes::has_gates)
-    }
-}
 
 /// Errors of the last state, by what they come from.
 #[derive(Clone, Copy, Debug, Default)]
@@ -194,7 +163,8 @@ impl<'a> MirrorPlan<'a> {
             None => (0.0, 1.0),
             Some(of) => (of.largest(), (1.0 + 3.0 / of.scale) * (1.0 + of.steepness())),
         };
-        let largest = gd.x_max.max(gd.y_max).max(weight).max(largest);
+        let of_threshold = self.parts.threshold.map_or(0.0, |of| of.reach + of.threshold);
+        let largest = [gd.y_max, weight, largest, of_threshold].into_iter().fold(gd.x_max, f64::max);
         let all = steps::rows(gd) + self.parts.slopes.as_ref().map_or(0, Slopes::anchors);
         let shift = (k * self.parts.depth() as f64 + 1.0) * 2.0 * all as f64 * (-GAP).exp() * largest;
         let gain = 1.0 + 2.0 * self.delta * gd.x_max * ((gd.d as f64).sqrt() * weight + 1.0);
@@ -299,7 +269,12 @@ impl<'a> MirrorPlan<'a> {
             bound: self.bound(gd),
             rounding: self.rounding(gd),
             likely: None,
-            provable: chain::chain(gd, [self.delta, self.readout], rows).map(Provable::Chain),
+            provable: Some(Provable::Chain(chain::chain(
+                gd,
+                self.parts,
+                [self.delta, self.readout],
+                [self.bound(gd), self.rounding(gd)],
+            ))),
             proof: None,
             truth: None,
             norm: None,

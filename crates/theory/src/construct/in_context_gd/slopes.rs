@@ -40,12 +40,14 @@ pub(super) struct Slopes {
     pub scale: f64,
     /// Predictions lie within ± this.
     pub reach: f64,
-    means: Means,
+    pub means: Means,
 }
 
 #[derive(Clone, Debug)]
-enum Means {
+pub(super) enum Means {
+    /// By two gates.
     Huber(SoftThreshold),
+    /// By a head over anchors.
     Logistic(Rc<Head>),
 }
 
@@ -77,7 +79,8 @@ impl Slopes {
     /// How much of an error of a prediction reaches its slope.
     pub fn steepness(&self) -> f64 {
         match &self.means {
-            // 1 − (v σ(β v))' lies between −0.1 and 1.1.
+            // (v σ(β v))' lies between −0.1 and 1.1. One of the two gates is flat, unless β τ is small.
+            Means::Huber(of) if of.beta * of.threshold < 20.0 => 1.2,
             Means::Huber(_) => 1.1,
             Means::Logistic(head) => (0.25 * head.slope * head.intervals as f64 / self.reach).max(0.25),
         }

@@ -19,9 +19,9 @@ use crate::{
 };
 
 /// sup_t t σ(−t).
-const GATE: f64 = 0.278_465;
+pub(super) const GATE: f64 = 0.278_465;
 /// β u at the largest u: beyond it, scores of other rows are not told apart in float32.
-const SHARPEST: f64 = 4e6;
+pub(super) const SHARPEST: f64 = 4e6;
 /// Width of keys of gates: attention divides scores by its square root, which is exact.
 const KEY: usize = 4;
 /// Largest number of rows: the noise γ of scores stays well below [`GAP`](crate::places::GAP).
@@ -50,7 +50,7 @@ impl SoftThreshold {
 
     /// What noise in the scores of both gates adds, in a layer with so many rows of data.
     pub fn noise(&self, rows: usize) -> f64 {
-        2.002 * F32_ROUNDOFF * (720.0 * (rows as f64).powi(2) + 16.0) / self.beta
+        noise(rows) / self.beta
     }
 
     /// The heads for u in the columns `above`, which holds u − τ, and `below`, −u − τ; their sum, times a factor, goes to output `to`.
@@ -64,6 +64,11 @@ impl SoftThreshold {
             head
         })
     }
+}
+
+/// [`SoftThreshold::noise`] times β.
+pub(super) fn noise(rows: usize) -> f64 {
+    2.002 * F32_ROUNDOFF * (720.0 * (rows as f64).powi(2) + 16.0)
 }
 
 /// Marks rows by 1, 2, … and leaves the last, empty row at 0.
