@@ -225,6 +225,9 @@ class Squares:
         u = np.linspace(0, 1, 4097)
         mean, variance = moments(u + 40, 81, c)
         self.mean, self.square = np.abs(mean - u - 40).max(), np.abs(variance + (mean - u - 40) ** 2 - 1 / (2 * c)).max()
+        distance = np.arange(81) - (u + 40)[:, None]
+        weights = np.exp(-c * distance**2)
+        self.fourth = ((weights * distance**4).sum(-1) / weights.sum(-1)).max()
 
     def bound(self):
         # Errors of products that the anchors' reach must hold, which depends on them.
@@ -238,9 +241,10 @@ class Squares:
         d, n, k, x, y, root = descent.d, descent.n, descent.steps, descent.x, descent.y, math.sqrt(descent.d)
         weight, reach = descent.weight_norm + self.drift, self.reach
         data, input_norm = x * y, descent.input_norm
-        # Root mean square distance of attention from u.
+        # Root mean square distance of attention from u, and the root of its fourth moment.
         width = self.spacing * math.sqrt(0.5 / self.sharpness + self.square)
-        near, terms = reach + 1.4 * width, min(2 * math.sqrt(16.7 / self.sharpness) + 1, self.intervals + 1) + 8
+        fourth = max(1.8 * width**2, self.spacing**2 * math.sqrt(self.fourth))
+        near, terms = reach + max(1.4 * width, math.sqrt(fourth)), min(2 * math.sqrt(16.7 / self.sharpness) + 1, self.intervals + 1) + 8
         # What L_k w is off by on its row: logarithms, exponentials, the mean of N.
         copies = 14 * weight + (n + 14) * descent.rate * root * data
 
@@ -252,7 +256,7 @@ class Squares:
         readout = noise(self.stretch * input_norm * weight, self.stretch)
         gain = input_norm * k * descent.rate * root
         return {
-            "scores of products": gain * (reach * width + 0.9 * width**2) * products,
+            "scores of products": gain * (reach * width + fourth / 2) * products,
             "sums of squares": gain * 2 * terms * ROUNDOFF * (reach + width) ** 2 / 4,
             "averages": gain * (n + 14) * ROUNDOFF * data,
             "state": 14 * k * ROUNDOFF * input_norm * weight,

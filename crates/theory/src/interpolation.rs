@@ -199,42 +199,52 @@ pub fn tail(sharpness: f64) -> f64 {
     (1..60).map(term).sum()
 }
 
-/// Bounds on how far attention to evenly spaced anchors is from its ideal mean and mean square, in units of Δ and Δ².
+/// Bounds on how far attention to evenly spaced anchors is from its ideal mean and mean square, in units of Δ and Δ², and on its fourth
+/// moment.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Ripple {
     /// sup |E k − u|.
     pub mean: f64,
     /// sup |E (k − u)² − 1/(2c)|.
     pub square: f64,
+    /// sup E (k − u)⁴.
+    pub fourth: f64,
 }
 
 impl Ripple {
     /// With θ(u) = 1 + 2 Σ q^{m²} cos(2π m u), q = e^{−π²/c}, the weights e^{−c (u − k)²} sum to θ √(π/c), so that E k
-    /// − u = θ'/(2 c θ) and E (k − u)² = 1/(2c) + θ''/(4 c² θ). For c above 4 the bound for hard attention is smaller:
+    /// − u = θ'/(2 c θ), E (k − u)² = 1/(2c) + θ''/(4 c² θ) and E (k − u)⁴ = 3/(4c²) + 3 θ''/(4 c³ θ) + θ/(16 c⁴ θ). For c above 4 the bound for hard attention is smaller:
     /// the two nearest anchors, and the tail. Anchors end `padding` beyond u; the missing ones add their weight, at
     /// most e^{−c (t² − 1/4)} for one at distance t.
     pub fn of(sharpness: f64, padding: usize) -> Self {
         let c = sharpness;
-        let (mut mean, mut square) = if c <= 4.0 {
+        let (mut mean, mut square, mut fourth) = if c <= 4.0 {
             let q = |m: i32| (-PI.powi(2) * f64::from(m * m) / c).exp();
             let sum = |power: i32| (1..30).map(|m| f64::from(m).powi(power) * q(m)).sum::<f64>();
             let theta = 1.0 - 2.0 * sum(0);
-            (2.0 * PI / c * sum(1) / theta, 2.0 * (PI / c).powi(2) * sum(2) / theta)
+            let square = (PI / c).powi(2) * sum(2) / theta;
+            let fourth = 0.75 / c.powi(2) + 6.0 * square / c + 2.0 * (PI / c).powi(4) * sum(4) / theta;
+            (2.0 * PI / c * sum(1) / theta, 2.0 * square, fourth)
         } else {
-            let far = |m: i32| {
-                let m = f64::from(m);
-                let beyond = if m >= 2.0 { m * m * (-c * (m * m - m)).exp() } else { 0.0 };
-                (m + 0.5).powi(2) * (-c * m * m).exp() + beyond
+            let far = |power: i32| {
+                let term = |m: i32| {
+                    let m = f64::from(m);
+                    let beyond = if m >= 2.0 { m.powi(power) * (-c * (m * m - m)).exp() } else { 0.0 };
+                    (m + 0.5).powi(power) * (-c * m * m).exp() + beyond
+                };
+                (1..60).map(term).sum::<f64>()
             };
-            (0.5 + tail(c), 0.5 + (1..60).map(far).sum::<f64>())
+            (0.5 + tail(c), 0.5 + far(2), 0.5 + far(4))
         };
+        let whole = fourth;
         for m in 1..60 {
             let t = (padding + m) as f64;
             let weight = 2.0 * (-c * (t * t - 0.25)).exp();
             mean += weight * (t + 2.0);
             square += weight * (t * t + 2.0);
+            fourth += weight * (t.powi(4) + whole);
         }
-        Self { mean, square }
+        Self { mean, square, fourth }
     }
 }
 

@@ -228,8 +228,10 @@ impl SquaresPlan {
         let (input, reach, spacing) = (gd.input_norm(), self.reach, anchors.spacing());
         let data = gd.x_max * gd.y_max;
         let beta = anchors.inverse_temperature(c);
-        // s', attention's root mean square distance from u; its fourth moment is taken to be that of a Gaussian.
+        // s', attention's root mean square distance from u, and the root of its fourth moment: a Gaussian's is 3 s'⁴, and 3.24 s'⁴ holds that
+        // of anchors, unless ripples are large.
         let width = spacing * (0.5 / c + self.ripple.square).sqrt();
+        let fourth = (1.8 * width.powi(2)).max(spacing.powi(2) * self.ripple.fourth.sqrt());
         // A score's terms, each rounded, and the error of L_k w in its row: logarithms, exponentials, the mean over N.
         let copies = 14.0 * weight + (points + 14.0) * gd.rate * d.sqrt() * data;
         let noise = |form: f64, factor: f64, l: f64| {
@@ -238,10 +240,9 @@ impl SquaresPlan {
         let noise_of_products = |l: f64| noise(self.form(gd), self.balance, l);
         let noise_of_readout = |l: f64| noise(self.stretch * input * weight, self.stretch, l);
         let worst = |noise: f64| (2.0 * noise).exp();
-        let near = reach + 1.4 * width;
+        let near = reach + (1.4 * width).max(fourth.sqrt());
         // Cauchy–Schwarz inequality for the spread of values and the noise of scores.
-        let squares =
-            (reach * width + 0.9 * width.powi(2)) * noise_of_products(near) * worst(noise_of_products(anchors.high));
+        let squares = (reach * width + fourth / 2.0) * noise_of_products(near) * worst(noise_of_products(anchors.high));
         // Anchors whose weight is visible in float32 beside the largest, and eight roundings of each.
         let terms = (2.0 * (16.7 / c).sqrt() + 1.0).min(self.intervals as f64 + 1.0) + 8.0;
         let sums = 2.0 * terms * eps * (reach + width).powi(2) / 4.0;
