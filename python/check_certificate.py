@@ -23,7 +23,7 @@ rounding. This script shares no code with Headway. What it is made of:
     certificate_network.py    both, of the training of a network in its prompt
     certificate_interpreter.py  all of it, of one network that executes the algorithms of its prompts
     certificate_anchors.py    attention to anchors
-    check_proof.py            a proof over boxes instead of both, or a chain of inequalities beside them, of `--prove`
+    check_proof.py            a proof over boxes, with a chain or without, instead of both, or a chain of inequalities beside them, of `--prove`
     formulas.py               formulas over boxes, with derivatives
     headway_reference.py      the network
 

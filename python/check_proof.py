@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """Check a proof, `proof.json` beside a certificate, from the weights and the task alone.
 
-Networks of several layers have a chain of inequalities between exact rationals, of which each is derived anew (proof_chains.py, proof_descent.py).
+Networks of several layers have a chain of inequalities between exact rationals, of which each is derived anew (proof_chains.py,
+proof_units.py, proof_descent.py, proof_squares.py).
 For those of one layer `headway construct … --prove` writes which boxes cover the domain; nothing else of it is used. This script reads the weights
 and the task, and bounds the error on each box anew, in double precision rounded outward (formulas: proof_formulas.py), halving a box where its
 enclosures need a smaller one.
@@ -20,12 +21,12 @@ import numpy as np
 
 from bound_target import numbers_of
 from proof_chains import Steps
-from proof_descent import in_context_gd
 from proof_formulas import ZERO, I, Problem, check, constants, formula, parse, table, told
 from proof_mixtures import File, U, Weights, errors
+from proof_squares import descent
 from proof_units import relu_network
 
-CHAINS = {"relu_network": relu_network, "in_context_regression": in_context_gd}
+CHAINS = {"relu_network": relu_network, "in_context_regression": descent}
 DEEPEST, CHUNK = 12, 128  # how often a box may be halved here; boxes that are bounded together, which leave out the same keys
 
 

@@ -84,7 +84,7 @@ class Chains(Folders):
             ]
         else:
             task = ("noise = 0.03", "noise = 0.04", "the step `")
-            damage = self.damage_of_descent(other)
+            damage = self.damage_of_squares(other) if "R" in self.certificate()["sizes"] else self.damage_of_descent(other)
         whole = (self.place / "model.safetensors").read_bytes()
         for changes, words in damage:
             with self.subTest(changes):
@@ -125,6 +125,22 @@ class Chains(Folders):
             ({"readout.softmax.values.weight": 1.05}, "the step `unit`"),
             ({"layers.0.heads.0.key.weight": 1.05}, missing),
             ({"layers.0.heads.0.query.weight": 1.1}, "is not its own label"),
+        ]
+
+    def damage_of_squares(self, other):
+        """Form e2, two steps."""
+        return [
+            ({"layers.0.map.position": 1.01}, "the step `R`"),
+            ({"layers.0.heads.1.query.weight": 1.01}, "eta` claims"),
+            ({"layers.0.heads.1.query.weight": 0.99}, other),
+            ({"layers.0.heads.1.key.weight": 1.01}, "the step `alpha`"),
+            ({"layers.0.heads.1.key.weight": 0.99}, "the step `1/alpha`"),
+            ({"layers.0.heads.1.value.weight": 0.9}, other),
+            ({"layers.1.map.position": 1.1}, other),
+            ({"layers.1.heads.1.output.weight": 1.001}, other),
+            ({"layers.2.heads.1.query.weight": 0.999}, other),
+            ({"layers.4.heads.0.output.weight": 1.01}, "the step `1/sigma`"),
+            ({"layers.4.heads.0.output.weight": 0.99}, "the step `sigma`"),
         ]
 
     def damage_of_descent(self, other):

@@ -13,7 +13,7 @@ from proof_chains import APART, CLOSE, EPS, NOTHING, Q, any_order, columns, exac
 from proof_formulas import ONE, ZERO, I, check, constants, formula, parse
 from proof_mixtures import File, errors, head_of
 
-GAP, PER_KEY, CHUNK, DEEPEST = 1e-4, 64, 256, 40
+GAP, PER_KEY, CHUNK, DEEPEST = 1e-4, 34, 256, 40
 
 
 class Mixing:

@@ -49,7 +49,7 @@ pub struct Common {
     pub max_params: usize,
     /// Prove the error over the whole domain by branch and bound on the weights as the file holds them, of functions of up
     /// to three numbers: a bound near the true error, and boxes in proof.json that python/check_proof.py checks. relu-network and
-    /// in-context-gd (e1) write the inequalities of their bound there, as exact rationals.
+    /// in-context-gd write the inequalities of their bound there, as exact rationals.
     #[arg(long)]
     pub prove: bool,
     /// Longest time for the proof; when it is over, the bound reached by then is taken.

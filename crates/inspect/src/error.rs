@@ -89,7 +89,7 @@ pub enum Error {
         /// What is wrong, and what would be right.
         problem: String,
     },
-    /// A task that asks for no number learned in context.
+    /// A task that has no prompts of examples learned in context.
     #[error("{task} has no prompts of examples that in-context analysis follows; these tasks have: {}", .suited.join(", "))]
     NotInContext {
         /// Its name.

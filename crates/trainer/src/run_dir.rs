@@ -56,7 +56,7 @@ impl NewRun {
     /// [`Error::Occupied`] when it is not empty or a file, [`Error::Io`] when it cannot be read.
     pub fn path(&self) -> Result<PathBuf, Error> {
         match self {
-            Self::At(root) if root.is_file() => Err(Error::occupied(root, "is a file", "name a new folder")),
+            Self::At(root) if presence::is_file(root)? => Err(Error::occupied(root, "is a file", "name a new folder")),
             Self::At(root) => match presence::list(root)? {
                 Some(entries) if !entries.is_empty() => Err(occupied(root)?),
                 _ => Ok(root.clone()),

@@ -210,7 +210,8 @@ mod every_network {
             if task.starts_with("icl_") {
                 in_context.succeed();
             } else {
-                in_context.fail(2, &[&format!("{task} asks for no number"), "icl_linear", "in_context_regression"]);
+                in_context
+                    .fail(2, &[&format!("{task} has no prompts of examples"), "icl_linear", "in_context_regression"]);
             }
             tried += 1;
         }
@@ -552,7 +553,8 @@ mod in_context {
             if suits {
                 lab.headway(&words).succeed();
             } else if lab.headway(&["check", "experiment.toml"]).run().status.success() {
-                lab.headway(&words).fail(2, &[&format!("{task} asks for no number"), "these tasks do: icl_linear"]);
+                lab.headway(&words)
+                    .fail(2, &[&format!("{task} has no prompts of examples"), "these tasks have: icl_linear"]);
             }
         }
     }

@@ -75,7 +75,9 @@ fn right(function: &Function) -> f64 {
 /// Number of words of the classes that are right as a whole, with the same last token and the same places of the largest, and the same
 /// where a class counts up to its first wrong other token.
 fn right_in_classes(words: &[(Vec<usize>, bool)]) -> [f64; 2] {
-    let mut classes: HashMap<(usize, Vec<bool>, usize), Vec<(usize, bool)>> = HashMap::new();
+    // By last token, places of the largest, and the largest: the largest other token of each word, and whether the word is right.
+    type Words = Vec<(usize, bool)>;
+    let mut classes: HashMap<(usize, Vec<bool>, usize), Words> = HashMap::new();
     for (word, is_right) in words {
         let (m, before) = (*word.iter().max().unwrap(), &word[..word.len() - 1]);
         let places = before.iter().map(|token| *token == m).collect();

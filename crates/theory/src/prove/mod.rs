@@ -309,7 +309,7 @@ fn questions(
 ) -> Result<Vec<(Vec<usize>, Question)>, Refusal> {
     let Some(Provable::Boxes { function, variables }) = provable else {
         let problem = "goes by boxes over one layer of attention: truncated-linear, truncated-linear-heads, activation, max-affine on a \
-                       grid, and seq2seq with --method grid can be proved; by inequalities relu-network, and in-context-gd in form e1; \
+                       grid, and seq2seq with --method grid can be proved; by inequalities relu-network and in-context-gd; \
                        the bound from formulas needs no --prove";
         return Err(refused(problem));
     };

@@ -29,6 +29,8 @@
 //! Products by anchors that hold L_k w: the constructions behind arXiv 2508.17550. There nothing cancels; here the bias
 //! does.
 
+mod chain;
+
 use headway_plain::{
     Readout,
     network::{Head, InputMap},
@@ -40,6 +42,7 @@ use crate::{
     interpolation::{Anchors, F32_ROUNDOFF, Ripple},
     network::{Layer, Network},
     places::{GAP, carrying, keeping, layer_size, mark_places, places},
+    prove::Provable,
     refusal::Refusal,
     space::Space,
 };
@@ -307,7 +310,7 @@ impl SquaresPlan {
             bound: self.bound(gd),
             rounding: self.rounding(gd),
             likely: None,
-            provable: None,
+            provable: Some(Provable::Chain(self.chain(gd))),
             proof: None,
             truth: None,
             norm: None,
