@@ -282,7 +282,8 @@ def anchors(weights, task, steps, claims):
     n, d_in, d_out = weights.n, weights.d_in, weights.d_out
     low, high = ends(task)
     if weights.stack["readout"] == "rows":
-        count = weights.stack["layers"][0]["queries"]
+        first = weights.stack["layers"][0]
+        count = first.get("queries") or first["rows"]
         scatter, centre, gathering = Mixing(weights, 1, count), 0.0, Q(0)
         plus, minus, added = scatter.matrix(1, d_out)
         size, out, bias = (plus + minus).reshape(-1, count), (plus - minus).reshape(-1, count), added.reshape(-1)

@@ -411,7 +411,8 @@ const CHAINED: &[&str] = &[
     "relu-network --seq-len 3 --d 2 --hidden 4 --tolerance 1e-3",
     // Two positions read more units than one each.
     "relu-network --seq-len 2 --d 2 --hidden 6 --causal --tolerance 1e-3",
-    "relu-network --network net.pt --seq-len 2 --low -1 --form t1 --tolerance 0.1",
+    // As many units as anchors, and several heads.
+    "relu-network --network net.pt --seq-len 2 --low -1 --form t1 --intervals 3 --heads 3",
     "relu-network --seq-len 2 --d 2 --hidden 3 --form s --tolerance 0.02",
     "in-context-gd --points 4 --d 2 --steps 3 --tolerance 1e-3",
     "in-context-gd --points 4 --d 2 --steps 2 --ridge 0.3 --tolerance 2e-3",
