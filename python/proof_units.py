@@ -234,6 +234,7 @@ def unit(heads, centre, low, high):
     for depth in range(DEEPEST + 1):
         found = [errors(heads, target, low[at : at + CHUNK], high[at : at + CHUNK]) for at in range(0, len(low), CHUNK)]
         most, added, least = (np.concatenate(each) for each in zip(*found))
+        check(depth > 0 or np.isfinite(added).all(), "what float32 adds to a unit has no bound")
         rounding, seen = max(rounding, added.max()) if depth == 0 else rounding, max(seen, least.max())
         done = most <= seen * (1 + GAP)
         bound = max(bound, most[done].max(initial=0))

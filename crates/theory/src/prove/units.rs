@@ -60,8 +60,10 @@ impl Units {
         let heads = heads(network, file)?;
         let n_keys: usize = heads.iter().map(|head| head.offsets.len()).sum();
         ensure_in_time(1, n_keys, time)?;
+        // What is no number is no bound.
+        let some = |rounding: f64| if rounding.is_nan() { f64::INFINITY } else { rounding };
         let float32 =
-            |side: &Interval| enclose(&heads, &[*side]).iter().map(|found| found.rounding).fold(0.0, f64::max);
+            |side: &Interval| enclose(&heads, &[*side]).iter().map(|found| some(found.rounding)).fold(0.0, f64::max);
         let rounding = self.parts(PER_KEY * n_keys).par_iter().map(float32).reduce(|| 0.0, f64::max);
         let question = Question { heads, target: target.clone(), sides: vec![self.side], shift: 0.0 };
         let found = search(&question, Limit { time, boxes: MOST_BOXES, gap: GAP }, progress);

@@ -120,7 +120,7 @@ impl Formula {
         let Self { function, ends, .. } = self;
         if function.seq_len() > MOST_POSITIONS {
             let problem =
-                format!("must be at most {MOST_POSITIONS}, not {}, of which the formulas read one", function.seq_len());
+                format!("must be at most {MOST_POSITIONS}, given or read by a formula, not {}", function.seq_len());
             return Err(Refusal::invalid("seq-len", problem));
         }
         let nodes = reading::read(function, *ends)?;
